@@ -1,0 +1,58 @@
+"""Isogloss: carry what a language model knows about a task into a non-dominant language.
+
+>>> import isogloss
+>>> isogloss.train("xcopa", model="none/such/model", target="tr", epoch=5)
+Traceback (most recent call last):
+isogloss.errors.ConfigError: no setting 'epoch'; did you mean 'epochs' or 'share'?
+"""
+
+from __future__ import annotations
+
+from isogloss.answering import Prediction
+from isogloss.api import evaluate, predict, train
+from isogloss.errors import (
+    ConfigError,
+    DataError,
+    IsoglossError,
+    ModelError,
+    Problem,
+    RunError,
+)
+from isogloss.evaluating import Scores
+from isogloss.methods.method import Method, Stage
+from isogloss.methods.published import METHODS, cl_icp
+from isogloss.model.load import Loaded, load
+from isogloss.runs import Run, list_runs, open_run
+from isogloss.settings import EvaluateSettings, PredictSettings, TrainSettings
+from isogloss.tasks.example import Example, Task, Wording
+from isogloss.tasks.opening import open_task
+
+__all__ = [
+    "METHODS",
+    "ConfigError",
+    "DataError",
+    "EvaluateSettings",
+    "Example",
+    "IsoglossError",
+    "Loaded",
+    "Method",
+    "ModelError",
+    "PredictSettings",
+    "Prediction",
+    "Problem",
+    "Run",
+    "RunError",
+    "Scores",
+    "Stage",
+    "Task",
+    "TrainSettings",
+    "Wording",
+    "cl_icp",
+    "evaluate",
+    "list_runs",
+    "load",
+    "open_run",
+    "open_task",
+    "predict",
+    "train",
+]

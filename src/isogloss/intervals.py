@@ -1,0 +1,121 @@
+"""How sure a score is: bootstrap intervals over items (Efron 1979) and paired tests."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy
+
+BLOCK = 4_000_000  # the most draws held in memory at once
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over `items` items with the ends of its interval."""
+
+    value: float
+    low: float
+    high: float
+    items: int
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """mean(first) - mean(second) on the same items, its bootstrap interval, and a two-sided p."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    test: str
+    items: int
+
+
+def bootstrap_interval(
+    values: Sequence[float], *, seed: int, resamples: int = 10_000, level: float = 0.95
+) -> Interval:
+    """The mean and its percentile-bootstrap interval.
+
+    Raises:
+        ValueError: there are no values.
+
+    >>> bootstrap_interval([1.0, 1.0, 1.0], seed=1)
+    Interval(value=1.0, low=1.0, high=1.0, items=3)
+    """
+    if not len(values):
+        raise ValueError("an interval of no values")
+    means = numpy.concatenate(list(_means(values, seed, resamples)))
+    low, high = numpy.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(numpy.mean(values)), float(low), float(high), len(values))
+
+
+def mcnemar_exact(first: Sequence[bool], second: Sequence[bool], *, seed: int) -> PairedTest:
+    """McNemar's exact test (1947): of the items that one system alone got right, half each?
+
+    Raises:
+        ValueError: the systems have different numbers of items, or none.
+
+    >>> mcnemar_exact([True] * 9 + [False], [False] * 9 + [True], seed=1).p
+    0.021484375
+    """
+    _check_pairs(first, second)
+    only_first = sum(a and not b for a, b in zip(first, second, strict=True))
+    only_second = sum(b and not a for a, b in zip(first, second, strict=True))
+    differences = [float(a) - float(b) for a, b in zip(first, second, strict=True)]
+    interval = bootstrap_interval(differences, seed=seed)
+    p = _two_sided(min(only_first, only_second), only_first + only_second)
+    return PairedTest(
+        interval.value, interval.low, interval.high, p, "exact McNemar", interval.items
+    )
+
+
+def paired_bootstrap(
+    first: Sequence[float], second: Sequence[float], *, seed: int, resamples: int = 10_000
+) -> PairedTest:
+    """The paired bootstrap: how often a resample of centred differences is as far from 0.
+
+    p counts the observed difference itself once, so it is never 0.
+
+    Raises:
+        ValueError: the systems have different numbers of items, or none.
+    """
+    _check_pairs(first, second)
+    differences = numpy.asarray(first, float) - numpy.asarray(second, float)
+    interval = bootstrap_interval(differences.tolist(), seed=seed, resamples=resamples)
+    centred = (differences - differences.mean()).tolist()
+    # A hair of slack: equal means may differ in their last bit.
+    least = abs(interval.value) * (1 - 1e-9)
+    far = sum(int((abs(block) >= least).sum()) for block in _means(centred, seed, resamples))
+    p = (far + 1) / (resamples + 1)
+    return PairedTest(
+        interval.value, interval.low, interval.high, p, "paired bootstrap", interval.items
+    )
+
+
+def _means(
+    values: Sequence[float], seed: int, resamples: int
+) -> Iterator[numpy.ndarray[tuple[int, ...], numpy.dtype[numpy.float64]]]:
+    """Means of resamples, in blocks of bounded memory."""
+    data = numpy.asarray(values, dtype=float)
+    source = numpy.random.default_rng(seed)
+    at_once = max(1, BLOCK // len(data))
+    for start in range(0, resamples, at_once):
+        count = min(at_once, resamples - start)
+        yield data[source.integers(len(data), size=(count, len(data)))].mean(axis=1)
+
+
+def _two_sided(fewer: int, pairs: int) -> float:
+    """min(1, 2 P(X <= fewer)) for X ~ Binomial(pairs, 1/2), exact in whole numbers."""
+    if pairs == 0:
+        return 1.0
+    ways = sum(math.comb(pairs, count) for count in range(fewer + 1))
+    return min(1.0, float(2 * ways / 2**pairs))
+
+
+def _check_pairs(first: Sequence[object], second: Sequence[object]) -> None:
+    if len(first) != len(second):
+        raise ValueError(f"paired items are needed: found {len(first)} and {len(second)}")
+    if not len(first):
+        raise ValueError("a test of no items")

@@ -1,0 +1,167 @@
+"""The items of a user's own task (Section 6.1): records to examples, with every problem noted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import final
+
+from isogloss.errors import Problem, suggestion
+from isogloss.tasks.example import Example, SplitName
+from isogloss.tasks.own_schema import Schema
+from isogloss.tasks.own_yaml import is_sound
+from isogloss.tasks.reading import Record, read_records
+from isogloss.tasks.sources import described
+
+_SHOWN = 8  # columns that an error names at most
+
+
+@final
+@dataclass(frozen=True)
+class Item:
+    """An example and where it was read."""
+
+    example: Example
+    record: Record
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is anything at a path; what cannot be told is left to the reading."""
+    try:
+        return path.exists()
+    except OSError:
+        return True
+
+
+def read_items(
+    schema: Schema, language: str, split: SplitName, problems: list[Problem]
+) -> list[Item]:
+    """The good items of a file that the schema names, in its order."""
+    path = schema.files[language, split]
+    before = len(problems)
+    records = read_records(path, problems)
+    if not records and len(problems) == before:
+        problems.append(Problem(str(path), "no items", "at least one", 1))
+    absent = _absent_columns(schema, records, problems)
+    _check_ids_differ(schema, records, problems)
+    items = []
+    for row, record in enumerate(records, start=1):
+        noted: list[Problem] = []
+        fields = read_fields(schema, record, noted)
+        answers = read_answers(schema, record, fields, noted)
+        if schema.id is None:
+            name = f"{split}-{row}" if schema.parallel_rows else f"{language}-{split}-{row}"
+        else:
+            name = _text(record, schema.id, noted) or ""
+        problems += [problem for problem in noted if problem.field not in absent]
+        if not noted:
+            example = Example(name, language, MappingProxyType(fields), schema.options, answers)
+            items.append(Item(example, record))
+    problems[before:] = sorted(problems[before:], key=lambda problem: problem.line or 0)
+    return items
+
+
+def read_fields(schema: Schema, record: Record, problems: list[Problem]) -> dict[str, str]:
+    """The texts of a record's fields, without those that have a problem."""
+    texts = {column: _text(record, column, problems) for column in schema.fields}
+    return {column: text for column, text in texts.items() if text is not None}
+
+
+def read_answers(
+    schema: Schema, record: Record, fields: Mapping[str, str], problems: list[Problem]
+) -> tuple[str, ...]:
+    """The right answers of a record with these fields; empty, and problems noted, if wrong."""
+    if schema.kind == "span":
+        return _spans(schema, record, fields, problems)
+    given = _text(record, schema.answer, problems)
+    if given is None:
+        return ()
+    if given in schema.options:
+        return (given,)
+    number = int(given) if given.isdecimal() and len(given) < 4 else len(schema.options)
+    if schema.kind == "choice" and number < len(schema.options):
+        return (schema.options[number],)
+    expected = f"one of {', '.join(schema.options)}"
+    expected += f" or 0 to {len(schema.options) - 1}" if schema.kind == "choice" else ""
+    near = suggestion(given.strip(), schema.options)
+    problems.append(record.problem(schema.answer, described(given), expected + near))
+    return ()
+
+
+def scalar_text(value: object) -> str | None:
+    """The text of a value that can stand in a field, or None.
+
+    >>> scalar_text(True), scalar_text(7), scalar_text(" a "), scalar_text("  "), scalar_text([])
+    ('true', '7', ' a ', None, None)
+    """
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+        return str(value)
+    return value if isinstance(value, str) and value.strip() and is_sound(value) else None
+
+
+def _text(
+    record: Record, column: str, problems: list[Problem], *, expected: str = "a text or a number"
+) -> str | None:
+    if column not in record.values:
+        there = ", ".join(map(described, list(record.values)[:_SHOWN])) or "none"
+        problems.append(record.problem(column, f"no value for it (there are {there})", expected))
+        return None
+    text = scalar_text(record.values[column])
+    if text is None:
+        problems.append(record.problem(column, described(record.values[column]), expected))
+    return text
+
+
+def _spans(
+    schema: Schema, record: Record, fields: Mapping[str, str], problems: list[Problem]
+) -> tuple[str, ...]:
+    """The answers of a span item: one text, or a list of them."""
+    value = record.values.get(schema.answer)
+    before = len(problems)
+    if not isinstance(value, list):
+        text = _text(record, schema.answer, problems, expected="a text or a list of texts")
+        answers = [text or ""]
+    else:
+        answers = [one for one in value if isinstance(one, str) and scalar_text(one)]
+        wrong = [described(one) for one in value if one not in answers]
+        for found in wrong or ([] if value else ["an empty list"]):
+            problems.append(record.problem(schema.answer, found, "one or more texts"))
+    text = fields.get(schema.context or "")
+    if text is not None and len(problems) == before:
+        for answer in answers:
+            if answer not in text:
+                expected = f"a text that occurs in the field '{schema.context}'"
+                problems.append(record.problem(schema.answer, described(answer), expected))
+    return tuple(dict.fromkeys(answers)) if len(problems) == before else ()
+
+
+def _absent_columns(schema: Schema, records: Sequence[Record], problems: list[Problem]) -> set[str]:
+    """The needed columns that no record has: one problem each for the whole file."""
+    if not records:
+        return set()
+    there = dict.fromkeys(column for record in records for column in record.values)
+    needed = (*schema.fields, schema.answer, *filter(None, (schema.id,)))
+    absent = [column for column in needed if column not in there]
+    is_table = Path(records[0].file).suffix.lower() in (".csv", ".tsv")
+    line = 1 if is_table else records[0].line
+    found = f"only the columns {', '.join(map(described, there))}" if there else "no columns"
+    for column in absent:
+        expected = f"a column '{column}'{suggestion(column, there)}"
+        problems.append(Problem(records[0].file, found, expected, line, column))
+    return set(absent)
+
+
+def _check_ids_differ(schema: Schema, records: Sequence[Record], problems: list[Problem]) -> None:
+    first_lines: dict[str, int] = {}
+    for record in records:
+        name = scalar_text(record.values.get(schema.id)) if schema.id else None
+        if name is not None and name in first_lines:
+            found = f"{described(name)} again (first in line {first_lines[name]})"
+            problems.append(record.problem(schema.id, found, "each id once"))
+        if name is not None:
+            first_lines.setdefault(name, record.line)

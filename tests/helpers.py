@@ -1,0 +1,70 @@
+"""Items, groups and a slow obvious twin of the computation, for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from isogloss.encoding import EncodedSet, EncodedTarget, Encoder
+from isogloss.model.load import Loaded
+from isogloss.model.prompt import vocabulary_rows
+from isogloss.packing import EncodedGroup
+from isogloss.tasks.example import Example, Rendered
+
+OPTIONS = (" (A)", " (B)", " neutral contradiction")
+
+
+def sample(number: int, language: str = "en") -> Rendered:
+    """A rendered item whose length depends on its number."""
+    text = f"Premise: the {'very ' * (number % 5 * 3)}old man {number}\nAnswer:"
+    return Rendered(f"item-{number}", language, text, OPTIONS[number % 3], OPTIONS)
+
+
+def encoder_for(loaded: Loaded, prompt_length: int = 5) -> Encoder:
+    return Encoder(loaded.tokenizer, vocabulary_rows(loaded.model), prompt_length)
+
+
+def groups_for(
+    encoder: Encoder, *, groups: int = 2, targets: int = 3, demonstrations: int = 2
+) -> list[EncodedGroup]:
+    made = []
+    for group in range(groups):
+        solved = [sample(10 * group + place) for place in range(demonstrations)]
+        front = encoder.demonstration_set(solved)
+        asked = [
+            encoder.target(sample(100 + 7 * group + place, "tr"), demonstrations)
+            for place in range(targets)
+        ]
+        made.append(EncodedGroup(front, tuple(asked)))
+    return made
+
+
+def plain_log_probability(
+    loaded: Loaded,
+    prompt: torch.Tensor,
+    front: EncodedSet,
+    target: EncodedTarget,
+    answer: Sequence[int],
+) -> torch.Tensor:
+    """log p of each answer token by one unpadded forward pass over embeddings: the obvious way."""
+    text = [*front.ids[len(front.prompt) :], *target.ids, *answer]
+    table = loaded.model.get_input_embeddings()
+    vectors = torch.cat([prompt, table(torch.tensor(text))])[None]
+    logits = loaded.model(inputs_embeds=vectors).logits[0].log_softmax(-1)
+    first = vectors.shape[1] - len(answer) - 1
+    return torch.stack([logits[first + place, token] for place, token in enumerate(answer)])
+
+
+def items(count: int, language: str, *, start: int = 0) -> tuple[Example, ...]:
+    """Examples with ids item-START, item-START+1, ...: parallel over languages."""
+    return tuple(
+        Example(
+            f"item-{number}",
+            language,
+            {"text": f"{language} text {number}"},
+            ("yes", "no"),
+            ("yes" if number % 2 else "no",),
+        )
+        for number in range(start, start + count)
+    )
