@@ -1,0 +1,1 @@
+"""Which solved examples go into the context (Section 5.2)."""

@@ -1,0 +1,119 @@
+"""Demonstrations (Section 5.2): which solved examples go into the context, drawn from a seed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from isogloss.errors import ConfigError
+from isogloss.tasks.example import Example
+
+DemonstrationLanguages = Literal["mixed", "dominant", "target"]
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """How the context is filled.
+
+    `count` is the paper's k. `languages`: `mixed` gives each slot to either language by a fair
+    coin, with at least one slot for each when count >= 2; `dominant` and `target` are the rows of
+    Table 3. `share`: this many targets of a training batch have one set (1 is the paper's plain
+    reading). `test_sets`: at test each item has one of this many sets, found by a hash of its id;
+    0 draws a set for each item.
+    """
+
+    count: int = 3
+    languages: DemonstrationLanguages = "mixed"
+    share: int = 4
+    test_sets: int = 16
+
+    def __post_init__(self) -> None:
+        if self.count < 0:
+            raise ConfigError(f"demonstrations is {self.count}; it must be 0 or more")
+        if self.share < 1:
+            raise ConfigError(f"share demonstrations is {self.share}; it must be 1 or more")
+        if self.test_sets < 0:
+            raise ConfigError(f"test sets is {self.test_sets}; it must be 0 (per item) or more")
+        if self.languages not in ("mixed", "dominant", "target"):
+            raise ConfigError(
+                f"demonstration languages is '{self.languages}'; "
+                "it must be mixed, dominant or target"
+            )
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The training items that demonstrations are drawn from: D_s and D_t."""
+
+    dominant: tuple[Example, ...]
+    target: tuple[Example, ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Targets that have one demonstration set: the unit of encoding and packing."""
+
+    demonstrations: tuple[Example, ...]
+    targets: tuple[Example, ...]
+
+
+def draw_set(
+    pool: Pool, settings: Demonstrations, *, excluded: Collection[str], seed: str
+) -> tuple[Example, ...]:
+    """One demonstration set, in random order, without any item whose id is in `excluded`.
+
+    Translations share an id, so excluding a target's id excludes its translation too. The same
+    seed (any string) gives the same set.
+
+    Raises:
+        ConfigError: fewer items remain than the set needs.
+    """
+    if settings.count == 0:
+        return ()
+    source = random.Random(seed)
+    dominant = [item for item in pool.dominant if item.id not in excluded]
+    target = [item for item in pool.target if item.id not in excluded]
+    from_target = _target_slots(settings, len(dominant), len(target), source)
+    chosen = source.sample(dominant, settings.count - from_target)
+    chosen += source.sample(target, from_target)
+    source.shuffle(chosen)
+    return tuple(chosen)
+
+
+def _target_slots(
+    settings: Demonstrations, dominant: int, target: int, source: random.Random
+) -> int:
+    """How many slots the target language has, given how many items each language has left."""
+    count = settings.count
+    if settings.languages == "dominant":
+        _check_enough(count, dominant, "the dominant language")
+        return 0
+    if settings.languages == "target":
+        _check_enough(count, target, "the target language")
+        return count
+    _check_enough(count, dominant + target, "both languages together")
+    if count >= 2:
+        _check_enough(1, dominant, "the dominant language")
+        _check_enough(1, target, "the target language")
+        slots = 1 + sum(source.random() < 0.5 for _ in range(count - 2))
+    else:
+        slots = int(source.random() < 0.5)
+    return min(max(slots, count - dominant), target)
+
+
+def _check_enough(needed: int, left: int, where: str) -> None:
+    if left >= needed:
+        return
+    raise ConfigError(
+        f"{needed} demonstration{'s' * (needed != 1)} asked of {where}, but only {left} training "
+        f"item{'s' * (left != 1)} remain{'s' * (left == 1)} there after leaving out the targets "
+        "and their translations; lower --demonstrations or --share-demonstrations, raise --share, "
+        "or give more training items"
+    )
+
+
+def chunks(items: Sequence[Example], size: int) -> list[tuple[Example, ...]]:
+    """The items in runs of `size`, the last one shorter where they do not divide evenly."""
+    return [tuple(items[start : start + size]) for start in range(0, len(items), size)]

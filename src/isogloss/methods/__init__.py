@@ -1,0 +1,1 @@
+"""How knowledge is transferred: a method is a value."""

@@ -1,0 +1,1 @@
+"""The causal language model, and the only code that reaches inside it."""

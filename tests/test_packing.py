@@ -1,0 +1,111 @@
+"""Padded, packed, shared and single computations agree on every architecture."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from conftest import ARCHITECTURES, sentencepiece_tokenizer, tiny_loaded
+from helpers import encoder_for, groups_for, plain_log_probability
+from isogloss.methods.losses import answer_loss
+from isogloss.model.answer import answer_sums, token_log_probabilities
+from isogloss.packing import EncodedGroup, pack
+from isogloss.tuning.soft_prompt import KEY, SoftPrompt
+from isogloss.tuning.tuning import StartIds, Weights
+
+PROMPT = SoftPrompt(5)
+IDS = StartIds(tuple(range(10, 200)))
+
+
+def loss_and_gradient(loaded, weights: Weights, groups, layout):
+    with PROMPT.attached(loaded.model, weights):
+        batch, answers = pack(groups, layout=layout, demonstration_answers=None)
+        marks = torch.tensor([answer.kind == "demonstration" for answer in answers])
+        values = token_log_probabilities(loaded.model, batch)
+        loss = answer_loss(values, batch, marks, 0.5)
+        return loss.detach(), torch.autograd.grad(loss, weights[KEY])[0]
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_layouts_give_the_same_loss_and_prompt_gradient(architecture, attention):
+    tokenizer = sentencepiece_tokenizer() if architecture == "gemma3" else None
+    loaded = tiny_loaded(architecture, tokenizer, attention=attention)
+    weights = PROMPT.start(loaded.model, IDS, seed=1)
+    groups = groups_for(encoder_for(loaded))
+    # Longer than Gemma's window of 24, so that the sliding mask matters.
+    assert max(len(g.demonstrations.ids) for g in groups) > 24
+    wanted, gradient = loss_and_gradient(loaded, weights, groups, "rows")
+    for layout in ("tree", "packed"):
+        loss, found = loss_and_gradient(loaded, weights, groups, layout)
+        torch.testing.assert_close(loss, wanted, rtol=1e-5, atol=0)
+        torch.testing.assert_close(found, gradient, rtol=1e-4, atol=1e-5 * gradient.abs().max())
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("layout", ["tree", "packed", "rows"])
+def test_every_answer_equals_one_unpadded_pass(architecture, layout):
+    loaded = tiny_loaded(architecture)
+    weights = PROMPT.start(loaded.model, IDS, seed=1)
+    groups = groups_for(encoder_for(loaded))
+    with torch.no_grad(), PROMPT.attached(loaded.model, weights):
+        batch, answers = pack(groups, layout=layout, options=True)
+        sums = answer_sums(token_log_probabilities(loaded.model, batch), batch)
+    wanted = [
+        plain_log_probability(loaded, weights[KEY], g.demonstrations, target, option).sum()
+        for g in groups
+        for target in g.targets
+        for option in target.options
+    ]
+    assert [(a.target, a.place) for a in answers] == [(t, o) for t in range(6) for o in range(3)]
+    torch.testing.assert_close(sums, torch.stack(wanted), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 4, 8])
+def test_scores_do_not_depend_on_batch_size(loaded, size):
+    weights = PROMPT.start(loaded.model, IDS, seed=1)
+    (group,) = groups_for(encoder_for(loaded), groups=1, targets=8)
+    sums = []
+    with torch.no_grad(), PROMPT.attached(loaded.model, weights):
+        for start in range(0, 8, size):
+            piece = EncodedGroup(group.demonstrations, group.targets[start : start + size])
+            batch, _ = pack([piece], options=True)
+            sums.append(answer_sums(token_log_probabilities(loaded.model, batch), batch))
+    wanted = [
+        plain_log_probability(loaded, weights[KEY], group.demonstrations, target, option).sum()
+        for target in group.targets
+        for option in target.options
+    ]
+    torch.testing.assert_close(torch.cat(sums), torch.stack(wanted), rtol=1e-5, atol=1e-5)
+
+
+def test_a_shared_set_counts_once_for_each_of_its_targets():
+    loaded = tiny_loaded()
+    (group,) = groups_for(encoder_for(loaded), groups=1, targets=3)
+    shared, answers = pack([group], demonstration_answers=None)
+    assert [a.weight for a in answers if a.kind == "demonstration"] == [3.0, 3.0]
+    alone, answers = pack([group], layout="rows", demonstration_answers=None)
+    assert [a.weight for a in answers if a.kind == "demonstration"] == [1.0] * 6
+    assert shared.real.sum() < alone.real.sum()
+
+
+def test_only_asked_demonstrations_are_predicted():
+    loaded = tiny_loaded()
+    groups = groups_for(encoder_for(loaded), demonstrations=3)
+    for asked, places in ((None, [0, 1, 2]), ((-1,), [2]), ((), [])):
+        _, answers = pack(groups, demonstration_answers=asked)
+        found = [a.place for a in answers if a.kind == "demonstration"]
+        assert found == places * len(groups)
+
+
+def test_a_token_sees_its_branch_and_its_ancestors_only():
+    loaded = tiny_loaded()
+    (group,) = groups_for(encoder_for(loaded), groups=1, targets=2)
+    batch, _ = pack([group])
+    assert batch.visible is not None
+    front = len(group.demonstrations.ids)
+    first = front + len(group.targets[0].ids) + len(group.targets[0].answer) - 1
+    visible = batch.visible[0]
+    assert visible[first, :front].all(), "the second target sees the demonstrations"
+    assert not visible[first, front:first].any(), "and nothing of the first target"
+    assert batch.positions[0, first] == front, "and stands where the first target stood"
