@@ -1,0 +1,58 @@
+"""Train, evaluate and predict from Python, with the names and settings of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from isogloss import evaluating, predicting, training
+from isogloss.answering import Prediction
+from isogloss.evaluating import Scores
+from isogloss.runs import Run
+from isogloss.settings import EvaluateSettings, PredictSettings, TrainSettings, settings_from
+
+
+def train(task: str | Path, *, model: str | Path, target: str, **options: Any) -> Run:
+    """Train a method (CL-ICP, Section 5.2, by default) and give back its run.
+
+    `options` are the settings of `TrainSettings`, the same as `isogloss train --help` lists with
+    underscores for hyphens. A finished run of the same settings is given back as it is.
+
+    Raises:
+        IsoglossError: anything about the settings, data, model or disk that stops the work.
+    """
+    named = {"task": str(task), "model": str(model), "target": target}
+    return training.train(settings_from(TrainSettings, named | _paths(options)))
+
+
+def evaluate(run: Run | str | Path, **options: Any) -> Scores:
+    """Score a run on its test items; `options` are the settings of `EvaluateSettings`.
+
+    Raises:
+        IsoglossError: anything about the run, its model or data that stops the work.
+    """
+    return evaluating.evaluate(settings_from(EvaluateSettings, {"run": _folder(run), **options}))
+
+
+def predict(
+    run: Run | str | Path, items: Sequence[Mapping[str, Any]], **options: Any
+) -> list[Prediction]:
+    """Answer new items, each a mapping with the task's fields.
+
+    `options` are the settings of `PredictSettings`.
+
+    Raises:
+        IsoglossError: anything about the run or the items that stops the work.
+    """
+    settings = settings_from(PredictSettings, {"run": _folder(run), **options})
+    return predicting.predict(settings, items)
+
+
+def _folder(run: Run | str | Path) -> str:
+    return str(run.folder if isinstance(run, Run) else run)
+
+
+def _paths(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with a folder given as text made a path."""
+    return {name: Path(value) if name == "out" else value for name, value in options.items()}

@@ -1,0 +1,42 @@
+"""`isogloss train`."""
+
+from __future__ import annotations
+
+from isogloss.cli.output import print_json, say
+from isogloss.runs import Run
+from isogloss.settings import TrainSettings
+from isogloss.training import train
+
+
+def run(settings: TrainSettings) -> None:
+    """Train, and say where the run folder is and what to do with it."""
+    result = train(settings)
+    record = result.record
+    if settings.json:
+        log = [entry for entry in result.log if "loss" in entry]
+        print_json(
+            {
+                "run": str(result.folder),
+                "finished": record["finished"],
+                "steps": log[-1]["step"] if log else 0,
+                "loss": log[-1]["loss"] if log else None,
+                "seconds": record["seconds"],
+                "sizes": record["sizes"],
+                "notes": record["notes"],
+                "skipped": len(record["skipped"]),
+            }
+        )
+        return
+    _tell(result)
+
+
+def _tell(result: Run) -> None:
+    record = result.record
+    sizes = ", ".join(f"{name} {size}" for name, size in record["sizes"].items())
+    say(f"items: {sizes}")
+    for note, count in record["notes"].items():
+        say(f"{note}: {count}")
+    if record["skipped"]:
+        say(f"skipped as too long: {len(record['skipped'])} (listed in run.json)")
+    say(f"trained in {record['seconds']} s; run folder: {result.folder}")
+    say(f"next: isogloss evaluate {result.folder} --baseline")

@@ -1,0 +1,152 @@
+"""Groups of a run to encoded groups, with every too-long sequence found before work begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, final
+
+from isogloss.demonstrations.choose import Demonstrations, Group, Pool
+from isogloss.demonstrations.schedule import training_batches
+from isogloss.encoding import EncodedSet, EncodedTarget, Encoder
+from isogloss.errors import DataError
+from isogloss.packing import EncodedGroup
+from isogloss.tasks.example import Example, Task
+
+
+@final
+@dataclass(frozen=True)
+class EpisodeEncoder:
+    """Renders and encodes groups of a task; `longest` is the most tokens a sequence may have.
+
+    `reserve` tokens are kept free for generated text.
+    """
+
+    task: Task
+    encoder: Encoder
+    longest: int | None
+    reserve: int = 0
+
+    def group(self, group: Group) -> EncodedGroup:
+        """The encoded group."""
+        front = self.encoder.demonstration_set(
+            [self.task.render(example) for example in group.demonstrations]
+        )
+        targets = tuple(self._target(item, len(group.demonstrations)) for item in group.targets)
+        return EncodedGroup(front, targets)
+
+    def fitting(self, group: Group) -> tuple[Group, list[Skipped]]:
+        """The group without targets whose sequence is too long, and those."""
+        if self.longest is None:
+            return group, []
+        encoded = self.group(group)
+        kept, skipped = [], []
+        for example, target in zip(group.targets, encoded.targets, strict=True):
+            tokens = sequence_length(encoded.demonstrations, target) + self.reserve
+            if tokens > self.longest:
+                skipped.append(Skipped(example.id, example.language, tokens, self.longest))
+            else:
+                kept.append(example)
+        return Group(group.demonstrations, tuple(kept)), skipped
+
+    def _target(self, example: Example, demonstrations: int) -> EncodedTarget:
+        return self.encoder.target(self.task.render(example), demonstrations)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An item left out because its sequence had `tokens` tokens and at most `longest` fit."""
+
+    id: str
+    language: str
+    tokens: int
+    longest: int
+
+    def error(self) -> DataError:
+        """The same as an error."""
+        return DataError(
+            f"item '{self.id}' ({self.language}) needs {self.tokens} tokens with its "
+            f"demonstrations and soft prompt, but at most {self.longest} fit; lower "
+            "--demonstrations, raise --max-length if the model allows, or give --too-long skip"
+        )
+
+
+def sequence_length(front: EncodedSet, target: EncodedTarget) -> int:
+    """Tokens of the longest sequence of a target: front, input, and answer or longest option."""
+    endings = [len(target.answer), *(len(option) for option in target.options)]
+    return len(front.ids) + len(target.ids) + max(endings)
+
+
+def fit(
+    groups: Sequence[Group], episodes: EpisodeEncoder, *, skip: bool
+) -> tuple[list[Group], list[Skipped]]:
+    """The groups whose sequences fit; groups left without targets are dropped.
+
+    Raises:
+        DataError: a sequence is too long and `skip` is off; the item is named.
+    """
+    kept, left_out = [], []
+    for group in groups:
+        fitting, skipped = episodes.fitting(group)
+        if skipped and not skip:
+            raise skipped[0].error()
+        left_out += skipped
+        if fitting.targets:
+            kept.append(fitting)
+    return kept, left_out
+
+
+@final
+@dataclass(frozen=True)
+class Schedule:
+    """All batches of a stage, epoch after epoch: decided before training by the seed alone."""
+
+    batches: tuple[tuple[Group, ...], ...]
+    batches_per_epoch: int
+    skipped: tuple[Skipped, ...] = field(default=())
+
+    def lines(self, stage: int) -> list[dict[str, Any]]:
+        """Which targets met which demonstrations, for the run folder."""
+        return [
+            {
+                "stage": stage,
+                "epoch": number // self.batches_per_epoch,
+                "batch": number % self.batches_per_epoch,
+                "demonstrations": [f"{item.language}/{item.id}" for item in group.demonstrations],
+                "targets": [f"{item.language}/{item.id}" for item in group.targets],
+            }
+            for number, batch in enumerate(self.batches)
+            for group in batch
+        ]
+
+
+def plan(
+    targets: Sequence[Example],
+    pool: Pool,
+    settings: Demonstrations,
+    episodes: EpisodeEncoder,
+    *,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    skip: bool,
+) -> Schedule:
+    """The schedule of a stage, with every sequence's length checked.
+
+    Raises:
+        ConfigError: more demonstrations than there are.
+        DataError: a sequence is too long and `skip` is off, or nothing is left.
+    """
+    batches: list[tuple[Group, ...]] = []
+    skipped: list[Skipped] = []
+    for epoch in range(epochs):
+        for batch in training_batches(
+            targets, pool, settings, batch_size=batch_size, seed=seed, epoch=epoch
+        ):
+            kept, left_out = fit(batch, episodes, skip=skip)
+            skipped += left_out
+            batches.append(tuple(kept))
+    per_epoch = len(batches) // epochs
+    if not any(batches):
+        raise DataError("no training item fits the model's context; lower --demonstrations")
+    return Schedule(tuple(batches), per_epoch, tuple(dict.fromkeys(skipped)))

@@ -1,0 +1,374 @@
+"""Evaluation (Section 6): a run folder to predictions and scores, with intervals and tests."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from isogloss.answering import Answering, Prediction, answer
+from isogloss.demonstrations.choose import Demonstrations, Group, Pool
+from isogloss.demonstrations.schedule import test_groups
+from isogloss.episodes import EpisodeEncoder, fit
+from isogloss.errors import DataError, RunError
+from isogloss.intervals import bootstrap_interval, mcnemar_exact, paired_bootstrap
+from isogloss.languages import check_language
+from isogloss.methods.method import Method
+from isogloss.methods.published import method_from
+from isogloss.model.load import Loaded, ModelOptions, identify, load
+from isogloss.runs import (
+    PREDICTIONS,
+    SCORES,
+    Json,
+    Run,
+    digests,
+    finished_run,
+    key_of,
+    read_json_file,
+    read_lines,
+    write_json_file,
+    write_lines,
+)
+from isogloss.settings import EvaluateSettings
+from isogloss.tasks.benchmarks import BenchmarkSettings
+from isogloss.tasks.example import Example, Task
+from isogloss.tasks.metrics import exact_match, f1
+from isogloss.tasks.opening import open_task
+from isogloss.tasks.splits import Split, make_split, read_test
+from isogloss.training import episode_encoder
+
+EVALUATIONS = "evaluations"
+
+
+@final
+@dataclass(frozen=True)
+class Scores:
+    """The content of a scores.json: `value` in [0, 1] with its 95% interval, and how it was got."""
+
+    content: Json
+
+    @property
+    def value(self) -> float:
+        """The task's metric, in [0, 1]."""
+        return float(self.content["value"])
+
+    def rows(self) -> list[Json]:
+        """One row a system (the run, then baselines): name, value, low, high, difference, p."""
+        own = {name: self.content[name] for name in ("value", "low", "high", "items")}
+        return [{"name": self.content["method"], **own}, *self.content.get("baselines", [])]
+
+    def to_frame(self) -> Any:
+        """The rows as a pandas frame; pandas must be installed."""
+        import pandas
+
+        return pandas.DataFrame(self.rows())
+
+    def _repr_html_(self) -> str:
+        body = "".join(
+            f"<tr><th>{row['name']}</th><td>{row['value']:.3f}</td>"
+            f"<td>[{row['low']:.3f}, {row['high']:.3f}]</td></tr>"
+            for row in self.rows()
+        )
+        head = f"{self.content['task']} {self.content['language']}: {self.content['metric']}"
+        return f"<table><caption>{head}</caption>{body}</table>"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A finished run with its task, data and method, checked to be what they were at training."""
+
+    run: Run
+    record: Json
+    task: Task
+    split: Split
+    method: Method
+    model_name: str
+    dtype: str
+
+    def load(self, device: str) -> Loaded:
+        """The run's base model."""
+        recorded = self.record["model"]
+        options = ModelOptions(
+            dtype=self.dtype,  # type: ignore[arg-type]
+            device=device,
+            attention=recorded["attention"],
+            quantization=recorded["quantization"],
+            remote_code=recorded["remote_code"],
+        )
+        return load(self.model_name, options)
+
+    def pool(self) -> Pool:
+        """The training items that demonstrations come from (Section 6.1)."""
+        return Pool(self.split.dominant, self.split.target)
+
+    def episodes(self, loaded: Loaded, *, tuned: bool) -> EpisodeEncoder:
+        """The encoder of its episodes, with the soft prompt or without."""
+        method = self.method if tuned else None
+        return episode_encoder(
+            self.task, loaded, method, self.record["chat"], self.record["max_length"]
+        )
+
+
+def open_finished(folder: str, *, model: str | None, data: str | None, dtype: str | None) -> Opened:
+    """A finished run, refused where its model or data are not those it was trained with.
+
+    Raises:
+        RunError: the run is missing, unfinished or damaged, or model or data are others.
+    """
+    run = finished_run(folder)
+    record = run.record
+    recorded = record["task"]
+    wanted = {"raw_questions", "split_rule", "wording"} & set(recorded["settings"])
+    benchmark = BenchmarkSettings(**{name: recorded["settings"][name] for name in wanted})
+    source = record["source"]
+    task = open_task(source["task"], data or source["data"], benchmark)
+    split = make_split(
+        task,
+        record["target"],
+        seed=record["seed"],
+        share=record["share"],
+        limit=record["limit"],
+    )
+    _check_data(run, record, split)
+    name = model or source["model"]
+    found = identify(name, remote_code=record["model"]["remote_code"])
+    if found != record["model"]["fingerprint"]:
+        raise RunError(
+            f"{run.folder} was made with the model '{source['model']}'; '{name}' is "
+            "another model (its files differ), and the adapter does not fit it"
+        )
+    dtype = dtype or record["model"]["dtype"]
+    return Opened(run, record, task, split, method_from(record["method"]), name, dtype)
+
+
+def _check_data(run: Run, record: Json, split: Split) -> None:
+    """Refuse data that changed since training; files may have moved."""
+    then, now = record["data"], digests(split.files)
+    changed = sorted(name for name in then if then[name] != now.get(name))
+    if changed:
+        raise RunError(
+            f"{run.folder}: the data changed since training ({', '.join(changed)}); "
+            "evaluate on the data it was trained with, or train again"
+        )
+
+
+def evaluate(settings: EvaluateSettings) -> Scores:
+    """Score a run, or give back the scores that are there already.
+
+    Raises:
+        IsoglossError: anything about the run, its model or data that stops the work.
+    """
+    opened = open_finished(
+        settings.run, model=settings.model, data=settings.data, dtype=settings.dtype
+    )
+    language = settings.language or opened.record["target"]
+    check_language(language, opened.task.languages, opened.task.name)
+    setting = _setting(settings, opened, language)
+    folder = opened.run.folder / EVALUATIONS / f"{language}-{key_of(setting)[:8]}"
+    old = read_json_file(folder / SCORES) if (folder / SCORES).is_file() else None
+    if settings.force:
+        old = None
+    if old is None or (settings.baseline and not old["baselines"]):
+        old = _score(opened, settings, setting, folder, old)
+    _keep_main(opened.run, folder, old)
+    return Scores(old)
+
+
+def _setting(settings: EvaluateSettings, opened: Opened, language: str) -> Json:
+    """Everything that decides the scores of a run's evaluation."""
+    return {
+        "language": language,
+        "demonstrations": settings.demonstrations,
+        "normalisation": settings.normalisation,
+        "max_new_tokens": settings.max_new_tokens if opened.task.kind == "span" else None,
+        "limit": settings.limit or opened.record["limit"],
+        "too_long": settings.too_long,
+        "dtype": opened.dtype,
+        "adapter": opened.record["adapter"],
+    }
+
+
+def _score(
+    opened: Opened, settings: EvaluateSettings, setting: Json, folder: Path, old: Json | None
+) -> Json:
+    begun = time.time()
+    seed = opened.record["seed"]
+    items = read_test(opened.task, setting["language"], seed=seed, limit=setting["limit"]).examples
+    loaded = opened.load(settings.device)
+    how = Answering(settings.normalisation, settings.batch_size, settings.max_new_tokens)
+    bench = _Bench(opened, loaded, items, how, settings.too_long == "skip")
+    none = settings.demonstrations == "none"
+    if old is None:
+        entries, skipped = bench.tuned(none=none)
+        write_lines(folder / PREDICTIONS, entries)
+    else:
+        entries, skipped = read_lines(folder / PREDICTIONS), old["skipped"]
+    content = _content(opened, setting, entries, skipped, seed)
+    content["baselines"] = _baselines(bench, folder, entries, seed) if settings.baseline else []
+    content["seconds"] = round(time.time() - begun, 1)
+    write_json_file(folder / SCORES, content)
+    return content
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """Test items to be answered under several systems that meet the same demonstration sets."""
+
+    opened: Opened
+    loaded: Loaded
+    items: tuple[Example, ...]
+    how: Answering
+    skip: bool
+
+    def tuned(self, *, none: bool) -> tuple[list[Json], list[Json]]:
+        """Entries of the trained run, and the items skipped."""
+        tune = self.opened.method.tune
+        weights = tune.load(self.opened.run.adapter, self.loaded.model)
+        with tune.attached(self.loaded.model, weights):
+            return self._entries(tuned=True, none=none, title="scoring")
+
+    def untuned(self, *, none: bool, title: str) -> tuple[list[Json], list[Json]]:
+        """Entries of the untuned model, and the items skipped."""
+        return self._entries(tuned=False, none=none, title=title)
+
+    def _entries(self, *, tuned: bool, none: bool, title: str) -> tuple[list[Json], list[Json]]:
+        episodes = self.opened.episodes(self.loaded, tuned=tuned)
+        if self.opened.task.kind == "span":
+            episodes = dataclasses.replace(episodes, reserve=self.how.max_new_tokens)
+        context = self.opened.method.context
+        settings = dataclasses.replace(context, count=0) if none else context
+        groups, skipped = self._groups(settings, episodes)
+        predictions = answer(self.loaded, episodes, groups, self.how, title=title)
+        by_id = {item.id: item for item in self.items}
+        entries = [
+            judged(prediction, by_id[prediction.id], self.opened.task) for prediction in predictions
+        ]
+        order = {item.id: place for place, item in enumerate(self.items)}
+        entries.sort(key=lambda entry: order[entry["id"]])
+        return entries, [dataclasses.asdict(item) for item in skipped]
+
+    def _groups(
+        self, settings: Demonstrations, episodes: EpisodeEncoder
+    ) -> tuple[list[Group], list[Any]]:
+        seed = self.opened.record["seed"]
+        groups = test_groups(self.items, self.opened.pool(), settings, seed=seed)
+        kept, skipped = fit(groups, episodes, skip=self.skip)
+        if not kept:
+            raise DataError("no test item fits the model's context; lower --demonstrations")
+        return kept, skipped
+
+
+def judged(prediction: Prediction, example: Example, task: Task) -> Json:
+    """A prediction beside the right answer: `correct` for options, EM and F1 for spans.
+
+    zh has MLQA's mixed segmentation (Lewis et al. 2020) as a second pair of columns.
+    """
+    entry = prediction.entry() | {"answer": list(example.answers)}
+    if task.kind != "span":
+        return entry | {
+            "answer": example.answers[0],
+            "correct": prediction.prediction in example.answers,
+        }
+    language, text = example.language, prediction.text
+    scores = {
+        "exact_match": exact_match(text, example.answers, language=language),
+        "f1": f1(text, example.answers, language=language),
+    }
+    if language == "zh":
+        scores["exact_match_mixed"] = exact_match(
+            text, example.answers, language=language, rule="mixed"
+        )
+        scores["f1_mixed"] = f1(text, example.answers, language=language, rule="mixed")
+    return entry | scores
+
+
+COLUMNS = {"accuracy": "correct"}  # a metric's column in predictions.jsonl, where the names differ
+
+
+def values_of(entries: Sequence[Mapping[str, Any]], metric: str) -> list[float]:
+    """The items' values of a metric, in [0, 1]."""
+    return [float(entry[COLUMNS.get(metric, metric)]) for entry in entries]
+
+
+def _content(
+    opened: Opened, setting: Json, entries: list[Json], skipped: list[Json], seed: int
+) -> Json:
+    task, record = opened.task, opened.record
+    metrics = ["accuracy"] if task.kind != "span" else ["f1", "exact_match"]
+    metrics += [name for name in ("f1_mixed", "exact_match_mixed") if name in entries[0]]
+    intervals = {
+        name: dataclasses.asdict(bootstrap_interval(values_of(entries, name), seed=seed))
+        for name in metrics
+    }
+    return {
+        "task": task.name,
+        "language": setting["language"],
+        "metric": task.metric,
+        **intervals[task.metric],
+        "metrics": intervals,
+        "interval": "95% percentile bootstrap over items",
+        "run": str(opened.run.folder),
+        "method": record["method"]["name"],
+        "model": record["source"]["model"],
+        "target": record["target"],
+        "seed": seed,
+        "setting": setting,
+        "notes": record["notes"],
+        "skipped": skipped,
+    }
+
+
+def _baselines(bench: _Bench, folder: Path, entries: list[Json], seed: int) -> list[Json]:
+    """The untuned model's scores on the same items, each tested against the run's."""
+    rows = []
+    systems = [("zero-shot", True), ("icl", False)]
+    if bench.opened.method.context.count == 0:
+        systems = systems[:1]
+    for name, none in systems:
+        found, _ = bench.untuned(none=none, title=name)
+        write_lines(folder / f"{name}.jsonl", found)
+        rows.append({"name": name, **_compared(entries, found, bench.opened.task, seed)})
+    return rows
+
+
+def _compared(entries: list[Json], found: list[Json], task: Task, seed: int) -> Json:
+    """A baseline's score, and the run's difference to it on the items that both answered."""
+    interval = bootstrap_interval(values_of(found, task.metric), seed=seed)
+    both = {entry["id"] for entry in entries} & {entry["id"] for entry in found}
+    own = values_of([entry for entry in entries if entry["id"] in both], task.metric)
+    other = values_of([entry for entry in found if entry["id"] in both], task.metric)
+    if task.kind == "span":
+        test = paired_bootstrap(own, other, seed=seed)
+    else:
+        test = mcnemar_exact([v == 1 for v in own], [v == 1 for v in other], seed=seed)
+    difference = {
+        "difference": test.difference,
+        "difference_low": test.low,
+        "difference_high": test.high,
+        "p": test.p,
+        "test": test.test,
+    }
+    return dataclasses.asdict(interval) | difference
+
+
+def _keep_main(run: Run, folder: Path, content: Json) -> None:
+    """Copy the scores to the run's own scores.json, unless a fuller evaluation is there.
+
+    The main evaluation is the target language with the run's demonstrations and summed
+    log-probabilities; until there is one, the latest stands in.
+    """
+    there = run.scores
+    rank = _rank(run, content)
+    if there is not None and _rank(run, there) > rank:
+        return
+    write_lines(run.folder / PREDICTIONS, read_lines(folder / PREDICTIONS))
+    write_json_file(run.folder / SCORES, content)
+
+
+def _rank(run: Run, content: Json) -> tuple[bool, int]:
+    setting = content["setting"]
+    main = setting["language"] == run.record["target"] and setting["demonstrations"] == "from-run"
+    return main and setting["normalisation"] == "sum", content["items"]

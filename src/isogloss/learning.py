@@ -1,0 +1,327 @@
+"""One stage of training on transformers' Trainer: batches of episodes, checkpoints, early stopping.
+
+Every batch follows from the seed, so a run that was killed meets the same episodes again and comes
+to the same numbers.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from transformers import (
+    EarlyStoppingCallback,
+    PreTrainedModel,
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from isogloss.demonstrations.choose import Group
+from isogloss.episodes import EpisodeEncoder, Schedule
+from isogloss.methods.losses import AnswerLoss, answer_loss
+from isogloss.model.answer import token_log_probabilities
+from isogloss.model.attention import default_layout
+from isogloss.model.load import Loaded
+from isogloss.packing import Batch, pack
+from isogloss.progress import Progress
+from isogloss.runs import append_line, read_lines, write_lines
+from isogloss.settings import TrainSettings
+from isogloss.tuning.tuning import Tuning, Weights
+
+COMPLETE = "complete"  # written last into a checkpoint: without it the checkpoint is not used
+
+
+@dataclass(frozen=True)
+class Learning:
+    """All that one stage needs; `weights` are attached to the model and change in place."""
+
+    loaded: Loaded
+    tune: Tuning
+    weights: Weights
+    loss: AnswerLoss
+    demonstrations: int
+    episodes: EpisodeEncoder
+    schedule: Schedule
+    validation: tuple[Group, ...]
+    learning_rate: float
+    settings: TrainSettings
+    log: Path
+    checkpoints: Path
+    stage: int
+
+    @property
+    def scale(self) -> float:
+        """What one demonstration answer's mean loss counts, beside 1 for the target's."""
+        return self.loss.weight / max(1, self.loss.counted(self.demonstrations))
+
+
+def learn(learning: Learning) -> None:
+    """Train a stage, from its last whole checkpoint if there is one; `weights` hold the result."""
+    learning.checkpoints.mkdir(parents=True, exist_ok=True)
+    resume = last_checkpoint(learning.checkpoints)
+    _cut_log(learning, int(resume.name.rpartition("-")[2]) if resume else 0)
+    with _checkpointed(learning.loaded.model, learning.settings.gradient_checkpointing):
+        trainer = EpisodeTrainer(learning)
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    for path in learning.checkpoints.glob("checkpoint-*"):
+        shutil.rmtree(path)
+    if not any(learning.checkpoints.iterdir()):  # a tracker may keep its files there
+        learning.checkpoints.rmdir()
+
+
+@contextmanager
+def _checkpointed(model: PreTrainedModel, wanted: bool) -> Iterator[None]:
+    """Recompute activations in the backward pass, where that is wanted."""
+    if wanted:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    try:
+        yield
+    finally:
+        if wanted:
+            model.gradient_checkpointing_disable()
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint; those cut off while being written are removed."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    for path in found:
+        if not (path / COMPLETE).is_file():
+            shutil.rmtree(path)
+    whole = [path for path in found if path.is_dir()]
+    return whole[-1] if whole else None
+
+
+def _cut_log(learning: Learning, step: int) -> None:
+    """Drop what a killed run logged after the checkpoint that training goes on from."""
+    kept = [
+        entry
+        for entry in read_lines(learning.log)
+        if (entry["stage"], entry["step"]) <= (learning.stage, step)
+    ]
+    write_lines(learning.log, kept)
+
+
+@final
+class EpisodeBatches(Dataset[list[Group]]):
+    """The batches of a schedule in their order."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.batches = [list(batch) for batch in schedule.batches if batch]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, number: int) -> list[Group]:
+        return self.batches[number]
+
+
+@final
+class EpisodeTrainer(Trainer):
+    """transformers' Trainer over batches of episodes, with our loss and small checkpoints."""
+
+    def __init__(self, learning: Learning) -> None:
+        self.learning = learning
+        self.layout = default_layout(learning.loaded.model)
+        batches = EpisodeBatches(learning.schedule)
+        super().__init__(
+            model=learning.loaded.model,
+            args=_arguments(learning, len(batches)),
+            train_dataset=batches,
+            eval_dataset=list(learning.validation) or None,
+            data_collator=self._collate,
+        )
+        # Our loss is divided by all targets of an update, not once per batch.
+        self.loss_is_scaled_for_ga = True
+        self._set_callbacks(len(batches))
+
+    def _set_callbacks(self, batches: int) -> None:
+        self.pop_callback(PrinterCallback)
+        self.pop_callback(ProgressCallback)
+        self.add_callback(RunFolder(self.learning, len(self.learning.schedule.batches) or batches))
+        if self.learning.validation:
+            self.add_callback(EarlyStoppingCallback(self.learning.settings.patience))
+
+    def _collate(self, batch: Sequence[Sequence[Group]]) -> dict[str, Tensor]:
+        return self._tensors([group for groups in batch for group in groups])
+
+    def _tensors(self, groups: Sequence[Group]) -> dict[str, Tensor]:
+        encoded = [self.learning.episodes.group(group) for group in groups]
+        packed, answers = pack(
+            encoded, layout=self.layout, demonstration_answers=self.learning.loss.places
+        )
+        marks = torch.tensor([answer.kind == "demonstration" for answer in answers])
+        targets = torch.tensor(sum(len(group.targets) for group in groups))
+        return packed.tensors() | {"is_demonstration": marks, "targets": targets}
+
+    def _get_train_sampler(
+        self, train_dataset: Dataset[Any] | None = None
+    ) -> torch.utils.data.Sampler[int]:
+        return torch.utils.data.SequentialSampler(EpisodeBatches(self.learning.schedule))
+
+    def get_batch_samples(
+        self, epoch_iterator: Any, num_batches: int, device: torch.device
+    ) -> tuple[list[Any], Tensor | int | None]:
+        """The batches of one update, and how many targets they hold together."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        return batches, sum(int(batch["targets"]) for batch in batches)
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """The loss of a batch's targets, divided by all targets of the update."""
+        assert isinstance(model, PreTrainedModel) or not return_outputs, "no outputs are asked"
+        targets = num_items_in_batch if num_items_in_batch is not None else inputs["targets"]
+        return self._sum(model, inputs) / targets
+
+    def _sum(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
+        tensors = {k: v for k, v in inputs.items() if k not in ("is_demonstration", "targets")}
+        batch = Batch(**tensors)
+        log_probabilities = token_log_probabilities(model, batch)
+        return answer_loss(
+            log_probabilities, batch, inputs["is_demonstration"], self.learning.scale
+        )
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """The validation targets' mean answer loss, in nats."""
+        total, count = 0.0, 0
+        model = self.learning.loaded.model
+        model.eval()
+        with torch.no_grad():
+            for group in self.learning.validation:
+                encoded = self.learning.episodes.group(group)
+                batch, _ = pack([encoded], layout=self.layout)
+                moved = batch.to(self.args.device)
+                values = token_log_probabilities(model, moved)
+                none = torch.zeros(len(moved.weight), dtype=torch.bool, device=self.args.device)
+                total += float(answer_loss(values, moved, none, 0.0))
+                count += len(group.targets)
+        model.train()
+        metrics = {"eval_loss": total / count}
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        return metrics
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        folder = Path(output_dir or self.learning.checkpoints)
+        self.learning.tune.save(self.learning.weights, folder, self.learning.loaded.model)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        saved = self.learning.tune.load(Path(resume_from_checkpoint), self.learning.loaded.model)
+        with torch.no_grad():
+            for name, parameter in self.learning.weights.items():
+                parameter.copy_(saved[name])
+
+    def _load_best_model(self) -> None:
+        if self.state.best_model_checkpoint:
+            self._load_from_checkpoint(self.state.best_model_checkpoint)
+
+
+@final
+class RunFolder(TrainerCallback):
+    """Keeps log.jsonl, marks whole checkpoints, and shows progress."""
+
+    def __init__(self, learning: Learning, batches: int) -> None:
+        self.learning = learning
+        self.per_epoch = learning.schedule.batches_per_epoch
+        self.begun = time.time()
+        self.progress: Progress | None = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Open the progress bar."""
+        self.progress = Progress("training", state.max_steps, state.global_step)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """Append an entry to log.jsonl."""
+        values = {name: value for name, value in (logs or {}).items() if name != "epoch"}
+        if "train_runtime" in values:
+            return  # the Trainer's closing summary, which run.json has
+        batches = state.global_step * args.gradient_accumulation_steps
+        entry = {
+            "stage": self.learning.stage,
+            "step": state.global_step,
+            "epoch": round(batches / self.per_epoch, 4),
+            **values,
+            "seconds": round(time.time() - self.begun, 2),
+        }
+        append_line(self.learning.log, entry)
+        if self.progress and "loss" in values:
+            self.progress.advance(state.global_step, f"loss {values['loss']:.3f}")
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Mark the checkpoint as whole."""
+        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+        (folder / COMPLETE).touch()
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Close the progress bar."""
+        if self.progress:
+            self.progress.close()
+
+
+def _arguments(learning: Learning, batches: int) -> TrainingArguments:
+    settings = learning.settings
+    updates = -(-batches // settings.gradient_accumulation)
+    steps = min(updates, settings.max_steps or updates)
+    epoch = max(1, learning.schedule.batches_per_epoch // settings.gradient_accumulation)
+    validated = bool(learning.validation)
+    every = min(steps, epoch if validated or not settings.save_every else settings.save_every)
+    return TrainingArguments(
+        output_dir=str(learning.checkpoints),
+        per_device_train_batch_size=1,  # an item of the dataset is a batch of targets already
+        gradient_accumulation_steps=settings.gradient_accumulation,
+        learning_rate=learning.learning_rate,
+        # Where Appendix B.2 is silent: the Trainer's AdamW, linear decay, no warm-up, clip at 1.
+        lr_scheduler_type="linear",
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        max_steps=steps,
+        logging_steps=1,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=2,
+        eval_strategy="steps" if validated else "no",
+        eval_steps=every,
+        load_best_model_at_end=validated,
+        metric_for_best_model="eval_loss",
+        greater_is_better=False,
+        seed=settings.seed,
+        data_seed=settings.seed,
+        use_cpu=str(learning.loaded.model.device) == "cpu",
+        remove_unused_columns=False,  # else our spans would be dropped
+        report_to=list(settings.report_to) or "none",
+        run_name=learning.log.parent.name,
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+    )

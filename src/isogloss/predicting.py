@@ -1,0 +1,103 @@
+"""Prediction: a finished run answers new items."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from isogloss.answering import Answering, Prediction, answer
+from isogloss.demonstrations.schedule import test_groups
+from isogloss.episodes import fit
+from isogloss.errors import ConfigError, DataError, Problem
+from isogloss.evaluating import Opened, open_finished
+from isogloss.languages import check_language
+from isogloss.runs import write_lines
+from isogloss.settings import PredictSettings
+from isogloss.tasks.example import Example
+from isogloss.tasks.reading import Record, read_records
+
+
+def predict(
+    settings: PredictSettings, items: Sequence[Mapping[str, Any]] | None = None
+) -> list[Prediction]:
+    """Answers to items given as a file, as fields, or as a sequence of mappings.
+
+    Raises:
+        IsoglossError: anything about the run or the items that stops the work.
+    """
+    records = _records(settings, items)
+    opened = open_finished(
+        settings.run, model=settings.model, data=settings.data, dtype=settings.dtype
+    )
+    language = settings.language or opened.record["target"]
+    check_language(language, opened.task.languages, opened.task.name)
+    examples = _examples(opened, records, language)
+    predictions = _answers(opened, settings, examples)
+    if settings.out:
+        write_lines(settings.out, [prediction.entry() for prediction in predictions])
+    return predictions
+
+
+def _records(settings: PredictSettings, items: Sequence[Mapping[str, Any]] | None) -> list[Record]:
+    given = [items is not None, settings.items is not None, bool(settings.field)]
+    if sum(given) != 1:
+        raise ConfigError(
+            "give the items one way: --items FILE, or --field NAME=TEXT for each field of one item"
+        )
+    if items is not None:
+        return [Record("items", number, item) for number, item in enumerate(items, start=1)]
+    if settings.items is not None:
+        problems: list[Problem] = []
+        records = read_records(settings.items, problems)
+        if problems:
+            raise DataError(problems)
+        return records
+    return [Record("--field", 1, dict(_pair(text) for text in settings.field))]
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"--field is '{text}'; expected NAME=TEXT")
+    return name, value
+
+
+def _examples(opened: Opened, records: Sequence[Record], language: str) -> list[Example]:
+    problems: list[Problem] = []
+    examples = []
+    for record in records:
+        try:
+            examples.append(opened.task.parse(record, language))
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError(problems)
+    if not examples:
+        raise DataError("no items to answer")
+    return examples
+
+
+def _answers(
+    opened: Opened, settings: PredictSettings, examples: Sequence[Example]
+) -> list[Prediction]:
+    loaded = opened.load(settings.device)
+    how = Answering(settings.normalisation, settings.batch_size, settings.max_new_tokens)
+    method = opened.method
+    count = method.context.count if settings.demonstrations == "from-run" else 0
+    context = dataclasses.replace(method.context, count=count)
+    episodes = opened.episodes(loaded, tuned=True)
+    if opened.task.kind == "span":
+        episodes = dataclasses.replace(episodes, reserve=how.max_new_tokens)
+    # Items may come without ids of their own, so places stand in for ids and order is kept.
+    placed = [dataclasses.replace(item, id=f"new-{place}") for place, item in enumerate(examples)]
+    groups = test_groups(placed, opened.pool(), context, seed=opened.record["seed"])
+    fitting, _ = fit(groups, episodes, skip=False)
+    weights = method.tune.load(opened.run.adapter, loaded.model)
+    with method.tune.attached(loaded.model, weights):
+        found = answer(loaded, episodes, fitting, how, title="answering")
+    by_place = {prediction.id: prediction for prediction in found}
+    return [
+        dataclasses.replace(by_place[item.id], id=example.id)
+        for item, example in zip(placed, examples, strict=True)
+    ]

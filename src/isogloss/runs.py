@@ -1,0 +1,246 @@
+"""Run folders: what happened, written so that a crash loses nothing that was whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from isogloss.errors import RunError
+
+RECORD, SCORES, PREDICTIONS = "run.json", "scores.json", "predictions.jsonl"
+LOG, DEMONSTRATIONS, ADAPTER = "log.jsonl", "demonstrations.jsonl", "adapter"
+Json = dict[str, Any]
+
+
+@final
+@dataclass(frozen=True)
+class Run:
+    """One training run's folder.
+
+    It holds run.json (everything that decides the numbers, and whether the run is finished),
+    adapter/, log.jsonl, demonstrations.jsonl, and after evaluation predictions.jsonl and
+    scores.json.
+    """
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    @property
+    def record(self) -> Json:
+        """The content of run.json."""
+        return read_json_file(self.folder / RECORD)
+
+    @property
+    def finished(self) -> bool:
+        """Whether training came to its end."""
+        return bool(self.record.get("finished"))
+
+    @property
+    def adapter(self) -> Path:
+        """The folder of the trained adapter, in PEFT's format."""
+        return self.folder / ADAPTER
+
+    @property
+    def scores(self) -> Json | None:
+        """The content of scores.json, or None before an evaluation."""
+        path = self.folder / SCORES
+        return read_json_file(path) if path.is_file() else None
+
+    @property
+    def log(self) -> list[Json]:
+        """The training log, one entry a logged step."""
+        return read_lines(self.folder / LOG)
+
+    @property
+    def predictions(self) -> list[Json]:
+        """The predictions of the main evaluation, one entry an item."""
+        return read_lines(self.folder / PREDICTIONS)
+
+    def summary(self) -> Json:
+        """One line on the run, for lists: name, task, languages, method, model, seed and score."""
+        record, scores = self.record, self.scores or {}
+        return {
+            "name": self.name,
+            "folder": str(self.folder),
+            "task": record["task"]["name"],
+            "target": record["target"],
+            "method": record["method"]["name"],
+            "model": record["source"]["model"],
+            "seed": record["seed"],
+            "finished": record["finished"],
+            "metric": scores.get("metric"),
+            "value": scores.get("value"),
+            "low": scores.get("low"),
+            "high": scores.get("high"),
+        }
+
+    def to_frame(self) -> Any:
+        """The main evaluation's predictions as a pandas frame; pandas must be installed."""
+        import pandas
+
+        return pandas.DataFrame(self.predictions)
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th>{name}</th><td>{'' if value is None else value}</td></tr>"
+            for name, value in self.summary().items()
+        )
+        return f"<table>{rows}</table>"
+
+
+def open_run(folder: str | Path) -> Run:
+    """An existing run folder.
+
+    Raises:
+        RunError: there is no such folder, or it is not a run's.
+    """
+    path = Path(folder)
+    if not path.is_dir():
+        raise RunError(f"no such run folder: {path}; `isogloss runs` lists those there are")
+    if not (path / RECORD).is_file():
+        raise RunError(f"{path} is not a run folder: it holds no {RECORD}")
+    record = read_json_file(path / RECORD)
+    missing = {"task", "target", "method", "source", "seed", "finished"} - set(record)
+    if missing:
+        raise RunError(f"{path / RECORD}: found no {', '.join(sorted(missing))}; expected a run's")
+    return Run(path)
+
+
+def finished_run(folder: str | Path) -> Run:
+    """An existing run folder whose training came to its end.
+
+    Raises:
+        RunError: also where training is not finished, or the adapter changed since.
+    """
+    run = open_run(folder)
+    if not run.finished:
+        raise RunError(f"{run.folder} is not finished; give its training command again to go on")
+    for name, digest in run.record["adapter"].items():
+        path = run.adapter / name
+        if not path.is_file():
+            raise RunError(f"no such adapter file: {path}; the run must be trained again (--force)")
+        if file_digest(path) != digest:
+            raise RunError(
+                f"{path}: found a file that is damaged or was changed after training "
+                "(its SHA-256 is not the one in run.json); train again with --force"
+            )
+    return run
+
+
+def list_runs(root: Path) -> list[Run]:
+    """The runs of a folder, in order of name; folders that are not runs are passed over."""
+    if not root.is_dir():
+        return []
+    return [Run(path.parent) for path in sorted(root.glob(f"*/{RECORD}"))]
+
+
+def key_of(content: Mapping[str, Any]) -> str:
+    """The SHA-256 of all that decides a run's numbers."""
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file's content."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_json_file(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file whole or not at all."""
+    _replace(path, json.dumps(content, ensure_ascii=False, indent=2, default=str) + "\n")
+
+
+def write_lines(path: Path, entries: Iterable[Mapping[str, Any]]) -> None:
+    """Write a JSON-lines file whole or not at all."""
+    _replace(path, "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries))
+
+
+def append_line(path: Path, entry: Mapping[str, Any]) -> None:
+    """Add one entry to a JSON-lines file."""
+    try:
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(entry, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def read_json_file(path: Path) -> Json:
+    """The object in a JSON file of a run.
+
+    Raises:
+        RunError: the file is missing or damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"no such file: {path}") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise RunError(f"{path}: found a damaged file ({error}); expected JSON") from None
+    if not isinstance(content, dict):
+        raise RunError(f"{path}: found a JSON {type(content).__name__}; expected an object")
+    return content
+
+
+def read_lines(path: Path) -> list[Json]:
+    """The entries of a JSON-lines file of a run; none where it is not there.
+
+    A last line cut off by a crash is left out.
+    """
+    if not path.is_file():
+        return []
+    entries = []
+    for line in path.read_text(encoding="utf-8").split("\n"):
+        try:
+            entries.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return entries
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder of a run, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+
+
+def digests(files: Sequence[Path]) -> dict[str, str]:
+    """SHA-256 of data files, by their paths below the folder they have in common."""
+    whole = sorted({path.resolve() for path in files})
+    if not whole:
+        return {}
+    common = Path(os.path.commonpath([path.parent for path in whole]))
+    return {str(path.relative_to(common)): file_digest(path) for path in whole}
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise _cannot_write(path, error) from error
+
+
+def _cannot_write(path: Path, error: OSError) -> RunError:
+    return RunError(
+        f"cannot write {path}: {error.strerror or error}; what was written before is whole"
+    )

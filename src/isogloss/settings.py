@@ -1,0 +1,219 @@
+"""What a user may set: each class is a command of the command line and a function's arguments."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import tyro
+
+from isogloss.demonstrations.choose import DemonstrationLanguages
+from isogloss.errors import ConfigError, suggestion
+from isogloss.methods.losses import DemonstrationLoss
+from isogloss.model.load import Dtype, Kernel, ModelOptions, Quantization
+from isogloss.tuning.soft_prompt import PromptStart
+
+TooLong = Literal["error", "skip"]
+Normalisation = Literal["sum", "token", "byte"]
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Train a method on a task and write a run folder."""
+
+    task: tyro.conf.Positional[str]
+    """A benchmark (xquad, xcopa, xnli) or the YAML file of your own task."""
+    model: str
+    """Model folder, .gguf file, package:NAME, or hub id."""
+    target: str
+    """Code of the non-dominant language, such as tr."""
+    data: str | None = None
+    """Folder of the benchmark's files, or 'hub'. Without it: $ISOGLOSS_DATA, then ./data."""
+    method: str = "cl-icp"
+    """How knowledge is transferred; `isogloss methods` lists them."""
+    seed: int = 42
+    """Decides every random choice."""
+    share: float = 1.0
+    """Share of the target language's training items to use; nested per seed."""
+    limit: int | None = None
+    """At most this many items of each split."""
+    max_steps: int | None = None
+    """At most this many updates."""
+    epochs: int | None = None
+    """Passes over the targets (the task's own number by default; Appendix B.2)."""
+    learning_rate: float | None = None
+    """Peak learning rate (1e-3 for CL-ICP; Appendix B.2)."""
+    batch_size: int | None = None
+    """Targets in a batch."""
+    gradient_accumulation: int = 1
+    """Batches summed up before an update."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, more time."""
+    demonstrations: int | None = None
+    """Demonstrations before a target, k."""
+    demonstration_languages: DemonstrationLanguages | None = None
+    """Languages of the demonstrations."""
+    share_demonstrations: int | None = None
+    """Targets of a batch that share one demonstration set; 1 is the paper's plain reading."""
+    test_sets: int | Literal["per-item"] | None = None
+    """Demonstration sets at test, or 'per-item' for a draw of its own for each item."""
+    prompt_length: int | None = None
+    """Soft-prompt vectors, m."""
+    prompt_start: PromptStart = "vocabulary"
+    """What the soft prompt starts from."""
+    prompt_file: str = ""
+    """Adapter folder or safetensors file, for the start from a file."""
+    demonstration_loss: DemonstrationLoss | None = None
+    """Which demonstrations' answers are learnt."""
+    demonstration_weight: float | None = None
+    """Weight of the demonstrations' loss."""
+    patience: int = 3
+    """Epochs without a better validation loss before stopping, where there is validation data."""
+    save_every: int | None = None
+    """Updates between checkpoints (an epoch by default; with validation data always an epoch)."""
+    chat: bool = False
+    """Render demonstrations as turns through the tokenizer's chat template."""
+    max_length: int | None = None
+    """Most tokens of a sequence (the model's context by default)."""
+    too_long: TooLong = "error"
+    """What to do with an item that does not fit: stop, or skip it and list it in the run."""
+    wording: str = "default"
+    """Wording of a benchmark's prompts: default or harness."""
+    split_rule: Literal["article", "paper"] = "article"
+    """XQuAD: hold out whole articles, or 238 questions at random as the paper most likely did."""
+    raw_questions: bool = False
+    """XCOPA: keep the release's wrong `question` fields."""
+    dtype: Dtype = "auto"
+    """Number format of the model: bfloat16 on a GPU, float32 on a CPU."""
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda, cuda:N."""
+    attention: Kernel = "auto"
+    """Attention kernel (auto is sdpa)."""
+    quantization: Quantization = "none"
+    """Hold the frozen model in 4 or 8 bits (bitsandbytes, GPU)."""
+    remote_code: bool = False
+    """Run Python code that comes with the model."""
+    out: Path = Path("runs")
+    """Folder for run folders."""
+    report_to: tuple[str, ...] = ()
+    """Trackers of transformers' Trainer: tensorboard, wandb."""
+    force: bool = False
+    """Train again even if the run is finished, from the start."""
+    json: bool = False
+    """Print one JSON object and nothing else on standard output."""
+
+    def __post_init__(self) -> None:
+        _check_positive(
+            self,
+            ("limit", "max_steps", "gradient_accumulation", "max_length", "save_every", "patience"),
+        )
+        if not 0 < self.share <= 1:
+            raise ConfigError(f"share is {self.share}; it must be above 0 and at most 1")
+
+    @property
+    def loading(self) -> ModelOptions:
+        """How the model is loaded."""
+        return ModelOptions(
+            self.dtype, self.device, self.attention, self.quantization, self.remote_code
+        )
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """Score a run on its test split and write predictions.jsonl and scores.json."""
+
+    run: tyro.conf.Positional[str]
+    """Run folder."""
+    language: str | None = None
+    """Language of the test items (the run's target by default)."""
+    demonstrations: Literal["from-run", "none"] = "from-run"
+    """With the run's demonstration sets, or with none."""
+    normalisation: Normalisation = "sum"
+    """Score of a choice: its log-probability, or that per token or per UTF-8 byte."""
+    baseline: bool = False
+    """Also score the untuned model, zero-shot and with the same demonstrations, and compare."""
+    batch_size: int = 8
+    """Items computed together; scores do not depend on it."""
+    max_new_tokens: int = 48
+    """Longest generated span, in tokens."""
+    limit: int | None = None
+    """At most this many items."""
+    too_long: TooLong = "error"
+    """What to do with an item that does not fit: stop, or skip it and count it."""
+    model: str | None = None
+    """The run's model, where it has moved; another model is refused."""
+    data: str | None = None
+    """The task's data, where it has moved."""
+    dtype: Dtype | None = None
+    """Number format of the model (the run's by default)."""
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda, cuda:N."""
+    force: bool = False
+    """Score again even if these scores are there."""
+    json: bool = False
+    """Print one JSON object, the content of scores.json, and nothing else on standard output."""
+
+    def __post_init__(self) -> None:
+        _check_positive(self, ("batch_size", "max_new_tokens", "limit"))
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """Answer new items with a run."""
+
+    run: tyro.conf.Positional[str]
+    """Run folder."""
+    items: Path | None = None
+    """JSON lines, CSV or TSV file of items with the task's fields; answers are not needed."""
+    field: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """One item on the command line: NAME=TEXT, once for each field."""
+    language: str | None = None
+    """Language of the items (the run's target by default)."""
+    out: Path | None = None
+    """File for the predictions, JSON lines; without it they are printed."""
+    demonstrations: Literal["from-run", "none"] = "from-run"
+    """With the run's demonstration sets, or with none."""
+    normalisation: Normalisation = "sum"
+    """Score of a choice: its log-probability, or that per token or per UTF-8 byte."""
+    batch_size: int = 8
+    """Items computed together."""
+    max_new_tokens: int = 48
+    """Longest generated span, in tokens."""
+    model: str | None = None
+    """The run's model, where it has moved."""
+    data: str | None = None
+    """The task's data, where it has moved."""
+    dtype: Dtype | None = None
+    """Number format of the model (the run's by default)."""
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda, cuda:N."""
+    json: bool = False
+    """Print one JSON object and nothing else on standard output."""
+
+    def __post_init__(self) -> None:
+        _check_positive(self, ("batch_size", "max_new_tokens"))
+
+
+S = TypeVar("S", TrainSettings, EvaluateSettings, PredictSettings)
+
+
+def settings_from(kind: type[S], options: dict[str, Any]) -> S:
+    """Settings from named values.
+
+    Raises:
+        ConfigError: there is no setting of that name (near ones are suggested).
+    """
+    known = [setting.name for setting in dataclasses.fields(kind)]
+    for name in options:
+        if name not in known:
+            raise ConfigError(f"no setting '{name}'{suggestion(name, known)}")
+    return kind(**options)
+
+
+def _check_positive(settings: object, names: tuple[str, ...]) -> None:
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"{name.replace('_', ' ')} is {value}; it must be 1 or more")

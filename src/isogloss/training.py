@@ -1,0 +1,329 @@
+"""The one training loop: (method, data, seed) to a run folder, on transformers' Trainer."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from isogloss.demonstrations.choose import Pool
+from isogloss.demonstrations.schedule import test_groups
+from isogloss.encoding import Encoder
+from isogloss.episodes import EpisodeEncoder, Schedule, fit, plan
+from isogloss.errors import ConfigError, RunError
+from isogloss.languages import check_language
+from isogloss.learning import Learning, learn
+from isogloss.methods.method import Method, Stage
+from isogloss.methods.published import method as published_method
+from isogloss.model.load import Loaded, identify, load, resolve_dtype
+from isogloss.model.prompt import vocabulary_rows
+from isogloss.runs import (
+    ADAPTER,
+    DEMONSTRATIONS,
+    LOG,
+    RECORD,
+    Json,
+    Run,
+    digests,
+    file_digest,
+    key_of,
+    remove_folder,
+    write_json_file,
+    write_lines,
+)
+from isogloss.settings import TrainSettings
+from isogloss.tasks.benchmarks import BENCHMARKS, BenchmarkSettings
+from isogloss.tasks.example import Task
+from isogloss.tasks.opening import data_folder, open_task
+from isogloss.tasks.splits import Split, make_split
+from isogloss.tuning.tuning import StartIds, Weights
+
+COMMON_TOKENS = 5000  # Lester et al. 2021: a prompt starts from the vocabulary's most common pieces
+D = TypeVar("D")
+PACKAGES = ("isogloss", "torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a training run is made of, resolved and checked before the model is loaded."""
+
+    settings: TrainSettings
+    task: Task
+    split: Split
+    method: Method
+    record: Json
+    run: Run
+
+
+def train(settings: TrainSettings) -> Run:
+    """Train, or go on with an unfinished run of the same settings, or give back a finished one.
+
+    Raises:
+        IsoglossError: anything about the settings, data, model or disk that stops the work.
+    """
+    job = prepare(settings)
+    folder = job.run.folder
+    if settings.force:
+        remove_folder(folder)
+    elif (folder / RECORD).is_file() and job.run.finished:
+        return job.run
+    loaded = load(settings.model, settings.loading)
+    try:
+        _carry_out(job, loaded)
+    except OSError as error:
+        raise RunError(
+            f"cannot write to {folder}: {error.strerror or error}; free some room and give the "
+            "same command again: it goes on from the last whole checkpoint"
+        ) from error
+    return job.run
+
+
+def prepare(settings: TrainSettings) -> Job:
+    """Open the task, split the data, settle the method, and find the run's folder."""
+    benchmark = BenchmarkSettings(settings.raw_questions, settings.split_rule, settings.wording)
+    task = open_task(settings.task, settings.data, benchmark)
+    check_language(settings.target, task.languages, task.name)
+    split = make_split(
+        task, settings.target, seed=settings.seed, share=settings.share, limit=settings.limit
+    )
+    method = settle_method(settings, task)
+    deciding = _deciding(settings, task, split, method)
+    key = key_of(deciding)
+    short = Path(settings.model.removeprefix("package:")).name.removesuffix(".gguf")
+    name = f"{task.name}-{settings.target}-{method.name}-{short}-s{settings.seed}-{key[:8]}"
+    record = {"key": key, **deciding, "source": _source(settings)}
+    return Job(settings, task, split, method, record, Run(settings.out / name))
+
+
+def settle_method(settings: TrainSettings, task: Task) -> Method:
+    """The published method with the user's own settings in place of the task's."""
+    method = published_method(settings.method, task.name, task.kind)
+    tests = 0 if settings.test_sets == "per-item" else settings.test_sets
+    context = _replaced(
+        method.context,
+        count=settings.demonstrations,
+        languages=settings.demonstration_languages,
+        share=settings.share_demonstrations,
+        test_sets=tests,
+    )
+    loss = _replaced(
+        method.loss,
+        demonstrations=settings.demonstration_loss,
+        weight=settings.demonstration_weight,
+    )
+    tune = _replaced(
+        method.tune,
+        length=settings.prompt_length,
+        start_from=settings.prompt_start,
+        start_file=settings.prompt_file,
+    )
+    stages = tuple(
+        _replaced(stage, epochs=settings.epochs, learning_rate=settings.learning_rate)
+        for stage in method.stages
+    )
+    return dataclasses.replace(
+        method,
+        context=context,
+        loss=loss,
+        tune=tune,
+        stages=stages,
+        batch_size=settings.batch_size or method.batch_size,
+    )
+
+
+def _replaced(value: D, **given: Any) -> D:
+    """The dataclass with the settings that were given (not None) in place of its own."""
+    chosen = {name: setting for name, setting in given.items() if setting is not None}
+    return dataclasses.replace(value, **chosen)  # type: ignore[type-var]
+
+
+def _deciding(settings: TrainSettings, task: Task, split: Split, method: Method) -> Json:
+    """Everything that decides the numbers; its hash is the run's key."""
+    loading = settings.loading
+    return {
+        "task": {
+            "name": task.name,
+            "kind": task.kind,
+            "metric": task.metric,
+            "settings": dict(task.settings()),
+        },
+        "dominant": task.dominant,
+        "target": settings.target,
+        "seed": settings.seed,
+        "share": settings.share,
+        "limit": settings.limit,
+        "max_steps": settings.max_steps,
+        "method": dataclasses.asdict(method),
+        "gradient_accumulation": settings.gradient_accumulation,
+        "patience": settings.patience,
+        "chat": settings.chat,
+        "max_length": settings.max_length,
+        "too_long": settings.too_long,
+        "model": {
+            "fingerprint": identify(settings.model, remote_code=settings.remote_code),
+            "dtype": str(resolve_dtype(loading)).removeprefix("torch."),
+            "attention": loading.attention,
+            "quantization": loading.quantization,
+            "remote_code": settings.remote_code,
+        },
+        "data": digests(split.files),
+    }
+
+
+def _source(settings: TrainSettings) -> Json:
+    """Where task, data and model were found; not in the key, as moving them changes nothing."""
+    data = settings.data
+    if data is None and settings.task in BENCHMARKS:
+        data = str(data_folder(None))
+    places = {"task": settings.task, "data": data, "model": settings.model}
+    return {
+        name: str(Path(place).resolve()) if place and Path(place).exists() else place
+        for name, place in places.items()
+    }
+
+
+def _carry_out(job: Job, loaded: Loaded) -> None:
+    """Train every stage and write the run folder."""
+    settings, method, folder = job.settings, job.method, job.run.folder
+    begun = time.time()
+    episodes = episode_encoder(job.task, loaded, method, settings.chat, settings.max_length)
+    schedules = [_schedule(job, stage, episodes) for stage in method.stages]
+    record = job.record | _description(job, loaded, schedules)
+    _begin(job, record, schedules)
+    weights = method.tune.start(loaded.model, _start_ids(job, episodes, loaded), seed=settings.seed)
+    with method.tune.attached(loaded.model, weights):
+        for number, (stage, schedule) in enumerate(zip(method.stages, schedules, strict=True)):
+            learn(_learning(job, loaded, episodes, stage, schedule, weights, number))
+    job.method.tune.save(weights, folder / ADAPTER, loaded.model)
+    spent = {"seconds": round(time.time() - begun, 1), "peak_memory_bytes": peak_memory()}
+    adapter = {path.name: file_digest(path) for path in sorted((folder / ADAPTER).iterdir())}
+    write_json_file(folder / RECORD, record | {"finished": True, "adapter": adapter} | spent)
+
+
+def episode_encoder(
+    task: Task, loaded: Loaded, method: Method | None, chat: bool, max_length: int | None
+) -> EpisodeEncoder:
+    """The encoder of a run's episodes; without a method there is no soft prompt.
+
+    Raises:
+        ConfigError: `max_length` is more than the model's context.
+    """
+    context = loaded.context
+    if max_length is not None and context is not None and max_length > context:
+        raise ConfigError(f"max length is {max_length}, but the model's context is {context}")
+    length = method.tune.prompt_length if method else 0
+    longest = max_length or context
+    if longest is not None and length >= longest:
+        raise ConfigError(f"a soft prompt of {length} leaves no room in a context of {longest}")
+    encoder = Encoder(loaded.tokenizer, vocabulary_rows(loaded.model), length, chat)
+    return EpisodeEncoder(task, encoder, longest)
+
+
+def _schedule(job: Job, stage: Stage, episodes: EpisodeEncoder) -> Schedule:
+    languages = {"dominant": job.split.dominant, "target": job.split.target}
+    return plan(
+        [item for language in stage.targets for item in languages[language]],
+        Pool(job.split.dominant, job.split.target),
+        job.method.context,
+        episodes,
+        epochs=stage.epochs,
+        batch_size=job.method.batch_size,
+        seed=job.settings.seed,
+        skip=job.settings.too_long == "skip",
+    )
+
+
+def _description(job: Job, loaded: Loaded, schedules: Sequence[Schedule]) -> Json:
+    """What is worth knowing of a run beside what decides it."""
+    split = job.split
+    return {
+        "finished": False,
+        "sizes": {
+            "dominant": len(split.dominant),
+            "target": len(split.target),
+            "validation": len(split.validation),
+            "test": len(split.test),
+        },
+        "notes": dict(split.notes),
+        "skipped": [dataclasses.asdict(item) for s in schedules for item in s.skipped],
+        "device": str(loaded.model.device),
+        "versions": {"python": platform.python_version()}
+        | {package: metadata.version(package) for package in PACKAGES},
+        "adapter": {},
+    }
+
+
+def _begin(job: Job, record: Json, schedules: Sequence[Schedule]) -> None:
+    """Write the record and the drawn demonstrations, unless an earlier start has."""
+    folder = job.run.folder
+    write_json_file(folder / RECORD, record)
+    lines = [line for number, each in enumerate(schedules) for line in each.lines(number)]
+    write_lines(folder / DEMONSTRATIONS, lines)
+
+
+def _start_ids(job: Job, episodes: EpisodeEncoder, loaded: Loaded) -> StartIds:
+    encoder, split = episodes.encoder, job.split
+    special = set(loaded.tokenizer.all_special_ids)
+    rows = min(COMMON_TOKENS, len(loaded.tokenizer))
+    example = job.task.render(split.target[0])
+    groups = test_groups(
+        split.target[:1],
+        Pool(split.dominant, split.target[1:]),
+        dataclasses.replace(job.method.context, count=min(1, job.method.context.count)),
+        seed=job.settings.seed,
+    )
+    demonstrations = [job.task.render(item) for group in groups for item in group.demonstrations]
+    front = dataclasses.replace(encoder, prompt_length=0).demonstration_set(demonstrations)
+    return StartIds(
+        common=tuple(number for number in range(rows) if number not in special),
+        instruction=encoder.text_ids(job.task.wording(job.settings.target).instruction),
+        labels=tuple(token for text in example.options for token in encoder.text_ids(text)),
+        demonstrations=tuple(token for token in front.ids if token not in special),
+    )
+
+
+def _learning(
+    job: Job,
+    loaded: Loaded,
+    episodes: EpisodeEncoder,
+    stage: Stage,
+    schedule: Schedule,
+    weights: Weights,
+    number: int,
+) -> Learning:
+    settings = job.settings
+    pool = Pool(job.split.dominant, job.split.target)
+    validation = test_groups(job.split.validation, pool, job.method.context, seed=settings.seed)
+    fitting, _ = fit(validation, episodes, skip=settings.too_long == "skip")
+    return Learning(
+        loaded=loaded,
+        tune=job.method.tune,
+        weights=weights,
+        loss=job.method.loss,
+        demonstrations=job.method.context.count,
+        episodes=episodes,
+        schedule=schedule,
+        validation=tuple(fitting),
+        learning_rate=stage.learning_rate,
+        settings=settings,
+        log=job.run.folder / LOG,
+        checkpoints=job.run.folder / f"stage-{number}",
+        stage=number,
+    )
+
+
+def peak_memory() -> int:
+    """The most memory held so far, in bytes: of the GPU where one was used, else of the process."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return int(torch.cuda.max_memory_allocated())
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
