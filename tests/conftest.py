@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +28,10 @@ from transformers import (
 )
 
 from isogloss.model.load import Loaded
+
+# Tiny models gain nothing from threads, and threads of many processes wait for each other.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 ARCHITECTURES = ("llama", "qwen2", "qwen3", "gemma3")

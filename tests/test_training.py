@@ -44,30 +44,35 @@ sys.exit(main(sys.argv[3:]))
 """
 
 
-@pytest.fixture(scope="module")
-def task(tmp_path_factory) -> Path:
-    """A small label task with validation items."""
-    folder = tmp_path_factory.mktemp("task")
+def write_task(folder: Path, answers: dict[str, tuple[str, str]]) -> Path:
+    """A small label task; `answers` of a split are those of even and odd items."""
     wording = '{input: "Text: {text}\\nIs it even?", answer: " {answer}"}'
     (folder / "task.yaml").write_text(
         "name: parity\nkind: label\ndominant: en\nlanguages: [en, tr]\nfields: [text]\n"
         f"answer: label\nid: id\noptions: ['yes', 'no']\nwording: {wording}\nmetric: accuracy\n"
         'files: "{language}/{split}.jsonl"\n'
     )
-    sizes = {"en": (12, 0, 6), "tr": (8, 6, 6)}
-    for language, counts in sizes.items():
+    sizes = {"en": {"train": 12, "test": 6}, "tr": {"train": 8, "validation": 6, "test": 6}}
+    starts = {"train": 0, "validation": 50, "test": 100}
+    for language, splits in sizes.items():
         (folder / language).mkdir()
-        for split, start, count in zip(
-            ("train", "validation", "test"), (0, 50, 100), counts, strict=True
-        ):
+        for split, count in splits.items():
             lines = [
-                {"id": f"i{n}", "text": f"{language} number {n}", "label": ("yes", "no")[n % 2]}
-                for n in range(start, start + count)
+                {
+                    "id": f"i{n}",
+                    "text": f"{language} number {n}",
+                    "label": answers.get(split, ("yes", "no"))[n % 2],
+                }
+                for n in range(starts[split], starts[split] + count)
             ]
-            if lines:
-                text = "".join(json.dumps(line) + "\n" for line in lines)
-                (folder / language / f"{split}.jsonl").write_text(text)
+            text = "".join(json.dumps(line) + "\n" for line in lines)
+            (folder / language / f"{split}.jsonl").write_text(text)
     return folder / "task.yaml"
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory) -> Path:
+    return write_task(tmp_path_factory.mktemp("task"), {})
 
 
 def arguments(task: Path, model: Path, out: Path) -> list[str]:
@@ -128,7 +133,7 @@ def test_a_checkpoint_cut_off_while_written_is_not_used(tmp_path):
         folder = tmp_path / f"checkpoint-{step}"
         folder.mkdir()
         if whole:
-            (folder / COMPLETE).touch()
+            (folder / COMPLETE).write_text("{}")
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
     assert not (tmp_path / "checkpoint-6").exists()
     assert last_checkpoint(tmp_path / "none") is None
@@ -148,32 +153,26 @@ def test_the_same_command_twice_gives_the_same_numbers(task, model_folder, tmp_p
     assert run.record["sizes"] == {"dominant": 12, "target": 8, "validation": 6, "test": 6}
 
 
-def test_validation_stops_early_and_keeps_the_best(task, model_folder, tmp_path):
+def test_validation_stops_early_and_keeps_the_best(model_folder, tmp_path):
+    """Training says yes to all, validation no: first the form is learnt, then it gets worse."""
+    contrary = {"train": ("yes", "yes"), "validation": ("no", "no")}
+    task = write_task(tmp_path, contrary)
+    common = dict(model=model_folder("llama"), target="tr", out=tmp_path / "runs")
     run = isogloss.train(
-        task,
-        model=model_folder("llama"),
-        target="tr",
-        out=tmp_path,
-        epochs=40,
-        demonstrations=2,
-        patience=1,
-        learning_rate=3.0,
+        task, epochs=30, demonstrations=2, patience=2, learning_rate=0.05, **common
     )
     losses = [entry["eval_loss"] for entry in run.log if "eval_loss" in entry]
-    assert len(losses) < 40, "it stopped early"
-    assert losses[-1] >= min(losses)
+    assert 3 <= len(losses) < 30, "it stopped early"
+    assert losses[-1] > losses[-2] > losses[-3] == min(losses), "two epochs after the best"
     # The kept prompt is that of the best epoch: its validation loss, computed anew, is the least.
     again = isogloss.train(
         task,
-        model=model_folder("llama"),
-        target="tr",
-        out=tmp_path,
-        epochs=40,
+        epochs=1,
         demonstrations=2,
-        patience=9,
         learning_rate=1e-12,
         prompt_start="file",
         prompt_file=str(run.adapter),
+        **common,
     )
     first = next(entry["eval_loss"] for entry in again.log if "eval_loss" in entry)
     assert first == pytest.approx(min(losses), rel=1e-4)
@@ -247,6 +246,7 @@ def test_two_stages_follow_each_other(task, model_folder, tmp_path, monkeypatch)
         method="two-stages",
         demonstrations=2,
     )
+    assert not list(run.folder.glob("stage-*")), "nothing kept for going on is left"
     steps = [(entry["stage"], entry["step"]) for entry in run.log if "loss" in entry]
     assert steps == [(0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (1, 3), (1, 4)]
 

@@ -1,9 +1,8 @@
 """Isogloss: carry what a language model knows about a task into a non-dominant language.
 
 >>> import isogloss
->>> isogloss.train("xcopa", model="none/such/model", target="tr", epoch=5)
-Traceback (most recent call last):
-isogloss.errors.ConfigError: no setting 'epoch'; did you mean 'epochs' or 'share'?
+>>> isogloss.cl_icp("xcopa", "choice").context.count
+3
 """
 
 from __future__ import annotations
@@ -21,14 +20,16 @@ from isogloss.errors import (
 from isogloss.evaluating import Scores
 from isogloss.methods.method import Method, Stage
 from isogloss.methods.published import METHODS, cl_icp
-from isogloss.model.load import Loaded, load
+from isogloss.model.load import Loaded, ModelOptions, load
 from isogloss.runs import Run, list_runs, open_run
 from isogloss.settings import EvaluateSettings, PredictSettings, TrainSettings
+from isogloss.tasks.benchmarks import BenchmarkSettings
 from isogloss.tasks.example import Example, Task, Wording
 from isogloss.tasks.opening import open_task
 
 __all__ = [
     "METHODS",
+    "BenchmarkSettings",
     "ConfigError",
     "DataError",
     "EvaluateSettings",
@@ -37,6 +38,7 @@ __all__ = [
     "Loaded",
     "Method",
     "ModelError",
+    "ModelOptions",
     "PredictSettings",
     "Prediction",
     "Problem",

@@ -32,7 +32,9 @@ def evaluate(run: Run | str | Path, **options: Any) -> Scores:
     Raises:
         IsoglossError: anything about the run, its model or data that stops the work.
     """
-    return evaluating.evaluate(settings_from(EvaluateSettings, {"run": _folder(run), **options}))
+    return evaluating.evaluate(
+        settings_from(EvaluateSettings, {"run": _folder(run)} | _paths(options))
+    )
 
 
 def predict(
@@ -45,7 +47,7 @@ def predict(
     Raises:
         IsoglossError: anything about the run or the items that stops the work.
     """
-    settings = settings_from(PredictSettings, {"run": _folder(run), **options})
+    settings = settings_from(PredictSettings, {"run": _folder(run)} | _paths(options))
     return predicting.predict(settings, items)
 
 
@@ -54,5 +56,9 @@ def _folder(run: Run | str | Path) -> str:
 
 
 def _paths(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options with a folder given as text made a path."""
-    return {name: Path(value) if name == "out" else value for name, value in options.items()}
+    """The options with places as the settings have them, whether given as text or as paths."""
+    kinds = {"out": Path, "data": str, "model": str, "prompt_file": str}
+    return {
+        name: kinds[name](value) if name in kinds and value is not None else value
+        for name, value in options.items()
+    }

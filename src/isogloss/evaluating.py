@@ -18,19 +18,21 @@ from isogloss.intervals import bootstrap_interval, mcnemar_exact, paired_bootstr
 from isogloss.languages import check_language
 from isogloss.methods.method import Method
 from isogloss.methods.published import method_from
-from isogloss.model.load import Loaded, ModelOptions, identify, load
+from isogloss.model.load import Loaded, ModelOptions, identify, load, resolve_dtype
 from isogloss.runs import (
     PREDICTIONS,
     SCORES,
     Json,
     Run,
-    digests,
     finished_run,
+    json_text,
     key_of,
+    lines_text,
     read_json_file,
     read_lines,
     write_json_file,
     write_lines,
+    write_together,
 )
 from isogloss.settings import EvaluateSettings
 from isogloss.tasks.benchmarks import BenchmarkSettings
@@ -38,7 +40,7 @@ from isogloss.tasks.example import Example, Task
 from isogloss.tasks.metrics import exact_match, f1
 from isogloss.tasks.opening import open_task
 from isogloss.tasks.splits import Split, make_split, read_test
-from isogloss.training import episode_encoder
+from isogloss.training import data_digests, episode_encoder
 
 EVALUATIONS = "evaluations"
 
@@ -56,7 +58,11 @@ class Scores:
         return float(self.content["value"])
 
     def rows(self) -> list[Json]:
-        """One row a system (the run, then baselines): name, value, low, high, difference, p."""
+        """One row a system: the run, then baselines.
+
+        All have name, value, low, high and items; a baseline also the run's difference to it on
+        the same items with its interval, p and the test's name, and how many items it skipped.
+        """
         own = {name: self.content[name] for name in ("value", "low", "high", "items")}
         return [{"name": self.content["method"], **own}, *self.content.get("baselines", [])]
 
@@ -140,13 +146,14 @@ def open_finished(folder: str, *, model: str | None, data: str | None, dtype: st
             f"{run.folder} was made with the model '{source['model']}'; '{name}' is "
             "another model (its files differ), and the adapter does not fit it"
         )
-    dtype = dtype or record["model"]["dtype"]
-    return Opened(run, record, task, split, method_from(record["method"]), name, dtype)
+    wanted_dtype = dtype or record["model"]["dtype"]
+    resolved = str(resolve_dtype(ModelOptions(dtype=wanted_dtype))).removeprefix("torch.")  # type: ignore[arg-type]
+    return Opened(run, record, task, split, method_from(record["method"]), name, resolved)
 
 
 def _check_data(run: Run, record: Json, split: Split) -> None:
     """Refuse data that changed since training; files may have moved."""
-    then, now = record["data"], digests(split.files)
+    then, now = record["data"], data_digests(split)
     changed = sorted(name for name in then if then[name] != now.get(name))
     if changed:
         raise RunError(
@@ -168,13 +175,24 @@ def evaluate(settings: EvaluateSettings) -> Scores:
     check_language(language, opened.task.languages, opened.task.name)
     setting = _setting(settings, opened, language)
     folder = opened.run.folder / EVALUATIONS / f"{language}-{key_of(setting)[:8]}"
-    old = read_json_file(folder / SCORES) if (folder / SCORES).is_file() else None
-    if settings.force:
-        old = None
-    if old is None or (settings.baseline and not old["baselines"]):
-        old = _score(opened, settings, setting, folder, old)
+    old = None if settings.force else _scored(folder)
+    there = _scored(folder)
+    baseline = settings.baseline or bool(there and there["baselines"])
+    if old is None or (baseline and not old["baselines"]):
+        wanted = dataclasses.replace(settings, baseline=baseline)
+        old = _score(opened, wanted, setting, folder, old)
     _keep_main(opened.run, folder, old)
     return Scores(old)
+
+
+def _scored(folder: Path) -> Json | None:
+    """The scores of a folder, or None where they or their predictions are missing or damaged."""
+    try:
+        content = read_json_file(folder / SCORES)
+    except RunError:
+        return None
+    whole = {"setting", "items", "baselines", "skipped"} <= set(content)
+    return content if whole and len(read_lines(folder / PREDICTIONS)) == content["items"] else None
 
 
 def _setting(settings: EvaluateSettings, opened: Opened, language: str) -> Json:
@@ -328,9 +346,10 @@ def _baselines(bench: _Bench, folder: Path, entries: list[Json], seed: int) -> l
     if bench.opened.method.context.count == 0:
         systems = systems[:1]
     for name, none in systems:
-        found, _ = bench.untuned(none=none, title=name)
+        found, skipped = bench.untuned(none=none, title=name)
         write_lines(folder / f"{name}.jsonl", found)
-        rows.append({"name": name, **_compared(entries, found, bench.opened.task, seed)})
+        compared = _compared(entries, found, bench.opened.task, seed)
+        rows.append({"name": name, **compared, "skipped": len(skipped)})
     return rows
 
 
@@ -360,12 +379,15 @@ def _keep_main(run: Run, folder: Path, content: Json) -> None:
     The main evaluation is the target language with the run's demonstrations and summed
     log-probabilities; until there is one, the latest stands in.
     """
-    there = run.scores
+    there = _scored(run.folder)
     rank = _rank(run, content)
     if there is not None and _rank(run, there) > rank:
         return
-    write_lines(run.folder / PREDICTIONS, read_lines(folder / PREDICTIONS))
-    write_json_file(run.folder / SCORES, content)
+    texts = {
+        run.folder / PREDICTIONS: lines_text(read_lines(folder / PREDICTIONS)),
+        run.folder / SCORES: json_text(content),
+    }
+    write_together(texts)
 
 
 def _rank(run: Run, content: Json) -> tuple[bool, int]:

@@ -31,16 +31,25 @@ from transformers import (
 
 from isogloss.demonstrations.choose import Group
 from isogloss.episodes import EpisodeEncoder, Schedule
+from isogloss.errors import RunError
 from isogloss.methods.losses import AnswerLoss, answer_loss
 from isogloss.model.answer import token_log_probabilities
 from isogloss.model.attention import default_layout
 from isogloss.model.load import Loaded
 from isogloss.packing import Batch, pack
 from isogloss.progress import Progress
-from isogloss.runs import append_line, read_lines, write_lines
+from isogloss.runs import (
+    append_line,
+    file_digest,
+    read_json_file,
+    read_lines,
+    write_json_file,
+    write_lines,
+)
 from isogloss.settings import TrainSettings
 from isogloss.tuning.tuning import Tuning, Weights
 
+DONE = "done"  # a finished stage's weights, until the run is finished
 COMPLETE = "complete"  # written last into a checkpoint: without it the checkpoint is not used
 
 
@@ -70,16 +79,35 @@ class Learning:
 
 def learn(learning: Learning) -> None:
     """Train a stage, from its last whole checkpoint if there is one; `weights` hold the result."""
+    done = learning.checkpoints / DONE
+    if is_complete(done):
+        _take(learning, done)
+        return
     learning.checkpoints.mkdir(parents=True, exist_ok=True)
     resume = last_checkpoint(learning.checkpoints)
     _cut_log(learning, int(resume.name.rpartition("-")[2]) if resume else 0)
     with _checkpointed(learning.loaded.model, learning.settings.gradient_checkpointing):
         trainer = EpisodeTrainer(learning)
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    learning.tune.save(learning.weights, done, learning.loaded.model)
+    mark_complete(done)
     for path in learning.checkpoints.glob("checkpoint-*"):
         shutil.rmtree(path)
-    if not any(learning.checkpoints.iterdir()):  # a tracker may keep its files there
-        learning.checkpoints.rmdir()
+
+
+def clear(checkpoints: Path) -> None:
+    """Remove what a stage kept for going on, once the run is finished; trackers' files stay."""
+    shutil.rmtree(checkpoints / DONE, ignore_errors=True)
+    if checkpoints.is_dir() and not any(checkpoints.iterdir()):
+        checkpoints.rmdir()
+
+
+def _take(learning: Learning, folder: Path) -> None:
+    """Set the weights to those saved in a folder."""
+    saved = learning.tune.load(folder, learning.loaded.model)
+    with torch.no_grad():
+        for name, parameter in learning.weights.items():
+            parameter.copy_(saved[name])
 
 
 @contextmanager
@@ -94,11 +122,27 @@ def _checkpointed(model: PreTrainedModel, wanted: bool) -> Iterator[None]:
             model.gradient_checkpointing_disable()
 
 
+def mark_complete(folder: Path) -> None:
+    """Say that a folder of saved weights is whole, with the digests of its files."""
+    files = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    write_json_file(folder / COMPLETE, {path.name: file_digest(path) for path in files})
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether every file is as it was when the folder was marked as complete."""
+    try:
+        digests = read_json_file(folder / COMPLETE)
+    except RunError:
+        return False
+    files = {folder / name: digest for name, digest in digests.items()}
+    return all(path.is_file() and file_digest(path) == digest for path, digest in files.items())
+
+
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint; those cut off while being written are removed."""
     found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
     for path in found:
-        if not (path / COMPLETE).is_file():
+        if not is_complete(path):
             shutil.rmtree(path)
     whole = [path for path in found if path.is_dir()]
     return whole[-1] if whole else None
@@ -220,15 +264,23 @@ class EpisodeTrainer(Trainer):
         )
         return metrics
 
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """A checkpoint; on a full disk torch raises RuntimeError, not OSError."""
+        try:
+            super()._save_checkpoint(model, trial)
+        except (OSError, RuntimeError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise RunError(
+                f"cannot write a checkpoint in {self.learning.checkpoints} ({reason}); free some "
+                "room and give the same command again: it goes on from the last whole checkpoint"
+            ) from error
+
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         folder = Path(output_dir or self.learning.checkpoints)
         self.learning.tune.save(self.learning.weights, folder, self.learning.loaded.model)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        saved = self.learning.tune.load(Path(resume_from_checkpoint), self.learning.loaded.model)
-        with torch.no_grad():
-            for name, parameter in self.learning.weights.items():
-                parameter.copy_(saved[name])
+        _take(self.learning, Path(resume_from_checkpoint))
 
     def _load_best_model(self) -> None:
         if self.state.best_model_checkpoint:
@@ -280,7 +332,7 @@ class RunFolder(TrainerCallback):
     ) -> None:
         """Mark the checkpoint as whole."""
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-        (folder / COMPLETE).touch()
+        mark_complete(folder)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -297,7 +349,7 @@ def _arguments(learning: Learning, batches: int) -> TrainingArguments:
     epoch = max(1, learning.schedule.batches_per_epoch // settings.gradient_accumulation)
     validated = bool(learning.validation)
     every = min(steps, epoch if validated or not settings.save_every else settings.save_every)
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(learning.checkpoints),
         per_device_train_batch_size=1,  # an item of the dataset is a batch of targets already
         gradient_accumulation_steps=settings.gradient_accumulation,
@@ -319,9 +371,11 @@ def _arguments(learning: Learning, batches: int) -> TrainingArguments:
         seed=settings.seed,
         data_seed=settings.seed,
         use_cpu=str(learning.loaded.model.device) == "cpu",
-        remove_unused_columns=False,  # else our spans would be dropped
+        remove_unused_columns=False,  # our batches are not the model's arguments
         report_to=list(settings.report_to) or "none",
         run_name=learning.log.parent.name,
         disable_tqdm=True,
         dataloader_pin_memory=False,
     )
+    arguments._n_gpu = 1  # several GPUs are for `accelerate launch`, never torch's DataParallel
+    return arguments

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from isogloss.answering import Answering, Prediction, answer
+from isogloss.demonstrations.choose import Pool
 from isogloss.demonstrations.schedule import test_groups
 from isogloss.episodes import fit
 from isogloss.errors import ConfigError, DataError, Problem
 from isogloss.evaluating import Opened, open_finished
 from isogloss.languages import check_language
-from isogloss.runs import write_lines
+from isogloss.runs import key_of, write_lines
 from isogloss.settings import PredictSettings
 from isogloss.tasks.example import Example
 from isogloss.tasks.reading import Record, read_records
@@ -89,15 +90,36 @@ def _answers(
     episodes = opened.episodes(loaded, tuned=True)
     if opened.task.kind == "span":
         episodes = dataclasses.replace(episodes, reserve=how.max_new_tokens)
-    # Items may come without ids of their own, so places stand in for ids and order is kept.
-    placed = [dataclasses.replace(item, id=f"new-{place}") for place, item in enumerate(examples)]
-    groups = test_groups(placed, opened.pool(), context, seed=opened.record["seed"])
-    fitting, _ = fit(groups, episodes, skip=False)
+    # Items may come without ids of their own: by its text an item has the same set wherever it is.
+    placed = [dataclasses.replace(item, id=_text_id(opened, item)) for item in examples]
+    groups = test_groups(placed, _pool(opened, examples), context, seed=opened.record["seed"])
+    fitting, skipped = fit(groups, episodes, skip=True)
+    if skipped:
+        given = {one.id: example.id for one, example in zip(placed, examples, strict=True)}
+        raise DataError(
+            f"item '{given[skipped[0].id]}' needs {skipped[0].tokens} tokens with its "
+            f"demonstrations and soft prompt, but at most {skipped[0].longest} fit; shorten it, "
+            "or give --demonstrations none"
+        )
     weights = method.tune.load(opened.run.adapter, loaded.model)
     with method.tune.attached(loaded.model, weights):
         found = answer(loaded, episodes, fitting, how, title="answering")
-    by_place = {prediction.id: prediction for prediction in found}
+    by_text = {prediction.id: prediction for prediction in found}
     return [
-        dataclasses.replace(by_place[item.id], id=example.id)
+        dataclasses.replace(by_text[item.id], id=example.id)
         for item, example in zip(placed, examples, strict=True)
     ]
+
+
+def _text_id(opened: Opened, example: Example) -> str:
+    return "new-" + key_of({"input": opened.task.render(example).input})[:16]
+
+
+def _pool(opened: Opened, examples: Sequence[Example]) -> Pool:
+    """The training items without the items themselves and their translations."""
+    asked = {example.id for example in examples}
+    pool = opened.pool()
+    return Pool(
+        tuple(item for item in pool.dominant if item.id not in asked),
+        tuple(item for item in pool.target if item.id not in asked),
+    )

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -98,6 +99,12 @@ class Run:
         return f"<table>{rows}</table>"
 
 
+NEEDED = {
+    *("task", "target", "seed", "share", "limit", "method", "chat", "max_length", "model"),
+    *("data", "source", "finished", "adapter", "notes"),
+}  # what evaluation and prediction read of run.json
+
+
 def open_run(folder: str | Path) -> Run:
     """An existing run folder.
 
@@ -110,7 +117,7 @@ def open_run(folder: str | Path) -> Run:
     if not (path / RECORD).is_file():
         raise RunError(f"{path} is not a run folder: it holds no {RECORD}")
     record = read_json_file(path / RECORD)
-    missing = {"task", "target", "method", "source", "seed", "finished"} - set(record)
+    missing = NEEDED - set(record)
     if missing:
         raise RunError(f"{path / RECORD}: found no {', '.join(sorted(missing))}; expected a run's")
     return Run(path)
@@ -137,11 +144,9 @@ def finished_run(folder: str | Path) -> Run:
     return run
 
 
-def list_runs(root: Path) -> list[Run]:
+def list_runs(root: str | Path) -> list[Run]:
     """The runs of a folder, in order of name; folders that are not runs are passed over."""
-    if not root.is_dir():
-        return []
-    return [Run(path.parent) for path in sorted(root.glob(f"*/{RECORD}"))]
+    return [Run(path.parent) for path in sorted(Path(root).glob(f"*/{RECORD}"))]
 
 
 def key_of(content: Mapping[str, Any]) -> str:
@@ -161,12 +166,12 @@ def file_digest(path: Path) -> str:
 
 def write_json_file(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file whole or not at all."""
-    _replace(path, json.dumps(content, ensure_ascii=False, indent=2, default=str) + "\n")
+    write_together({path: json_text(content)})
 
 
 def write_lines(path: Path, entries: Iterable[Mapping[str, Any]]) -> None:
     """Write a JSON-lines file whole or not at all."""
-    _replace(path, "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries))
+    write_together({path: lines_text(entries)})
 
 
 def append_line(path: Path, entry: Mapping[str, Any]) -> None:
@@ -203,7 +208,7 @@ def read_lines(path: Path) -> list[Json]:
     if not path.is_file():
         return []
     entries = []
-    for line in path.read_text(encoding="utf-8").split("\n"):
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
             entries.append(json.loads(line))
         except json.JSONDecodeError:
@@ -211,10 +216,13 @@ def read_lines(path: Path) -> list[Json]:
     return entries
 
 
-def remove_folder(path: Path) -> None:
-    """Remove a folder of a run, if it is there."""
-    if path.is_dir():
-        shutil.rmtree(path)
+def clear_folder(folder: Path, *, keep: str) -> None:
+    """Remove everything in a run's folder but one file."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != keep:
+            path.unlink()
 
 
 def digests(files: Sequence[Path]) -> dict[str, str]:
@@ -226,17 +234,45 @@ def digests(files: Sequence[Path]) -> dict[str, str]:
     return {str(path.relative_to(common)): file_digest(path) for path in whole}
 
 
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+def json_text(content: Mapping[str, Any]) -> str:
+    """The text of a JSON file."""
+    return json.dumps(content, ensure_ascii=False, indent=2, default=str) + "\n"
+
+
+def lines_text(entries: Iterable[Mapping[str, Any]]) -> str:
+    """The text of a JSON-lines file."""
+    return "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
+
+
+def write_together(texts: Mapping[Path, str]) -> None:
+    """Write files that belong together: all are on the disk before the first takes its place."""
+    ready = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in texts}
+    try:
+        for path, temporary in ready.items():
+            _write(path, temporary, texts[path])
+        for path, temporary in ready.items():
+            _replace(path, temporary)
+    finally:
+        for temporary in ready.values():
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def _write(path: Path, temporary: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("w", encoding="utf-8") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def _replace(path: Path, temporary: Path) -> None:
+    try:
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise _cannot_write(path, error) from error
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -15,6 +16,7 @@ from isogloss.methods.losses import DemonstrationLoss
 from isogloss.model.load import Dtype, Kernel, ModelOptions, Quantization
 from isogloss.tuning.soft_prompt import PromptStart
 
+TRACKERS = ("tensorboard", "wandb")
 TooLong = Literal["error", "skip"]
 Normalisation = Literal["sum", "token", "byte"]
 
@@ -24,7 +26,7 @@ class TrainSettings:
     """Train a method on a task and write a run folder."""
 
     task: tyro.conf.Positional[str]
-    """A benchmark (xquad, xcopa, xnli) or the YAML file of your own task."""
+    """A benchmark (xquad, xcopa, xnli), or your own task's YAML file or folder."""
     model: str
     """Model folder, .gguf file, package:NAME, or hub id."""
     target: str
@@ -105,6 +107,14 @@ class TrainSettings:
     """Print one JSON object and nothing else on standard output."""
 
     def __post_init__(self) -> None:
+        _check_choices(self)
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"seed is {self.seed}; it must be 0 or more and below 2^32")
+        for name in self.report_to:
+            if name not in TRACKERS:
+                raise ConfigError(f"report to is '{name}'; it must be {' or '.join(TRACKERS)}")
+            if importlib.util.find_spec(name) is None:
+                raise ConfigError(f"report to {name} needs its package: pip install {name}")
         _check_positive(
             self,
             ("limit", "max_steps", "gradient_accumulation", "max_length", "save_every", "patience"),
@@ -156,6 +166,7 @@ class EvaluateSettings:
     """Print one JSON object, the content of scores.json, and nothing else on standard output."""
 
     def __post_init__(self) -> None:
+        _check_choices(self)
         _check_positive(self, ("batch_size", "max_new_tokens", "limit"))
 
 
@@ -193,6 +204,7 @@ class PredictSettings:
     """Print one JSON object and nothing else on standard output."""
 
     def __post_init__(self) -> None:
+        _check_choices(self)
         _check_positive(self, ("batch_size", "max_new_tokens"))
 
 
@@ -210,6 +222,19 @@ def settings_from(kind: type[S], options: dict[str, Any]) -> S:
         if name not in known:
             raise ConfigError(f"no setting '{name}'{suggestion(name, known)}")
     return kind(**options)
+
+
+def _check_choices(settings: object) -> None:
+    """Refuse from Python what the command line's parser refuses."""
+    for name, kind in get_type_hints(type(settings)).items():
+        parts = (kind, *get_args(kind))
+        allowed = [one for part in parts if get_origin(part) is Literal for one in get_args(part)]
+        value = getattr(settings, name)
+        other = value is None or (isinstance(value, int) and int in parts)
+        if allowed and not other and value not in allowed:
+            raise ConfigError(
+                f"{name.replace('_', ' ')} is '{value}'; it must be {' or '.join(allowed)}"
+            )
 
 
 def _check_positive(settings: object, names: tuple[str, ...]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from safetensors import SafetensorError
 
 from isogloss.demonstrations.choose import Pool
 from isogloss.demonstrations.schedule import test_groups
@@ -21,10 +22,17 @@ from isogloss.encoding import Encoder
 from isogloss.episodes import EpisodeEncoder, Schedule, fit, plan
 from isogloss.errors import ConfigError, RunError
 from isogloss.languages import check_language
-from isogloss.learning import Learning, learn
+from isogloss.learning import Learning, clear, learn
 from isogloss.methods.method import Method, Stage
 from isogloss.methods.published import method as published_method
-from isogloss.model.load import Loaded, identify, load, resolve_dtype
+from isogloss.model.load import (
+    Loaded,
+    identify,
+    load,
+    resolve_attention,
+    resolve_device,
+    resolve_dtype,
+)
 from isogloss.model.prompt import vocabulary_rows
 from isogloss.runs import (
     ADAPTER,
@@ -33,10 +41,10 @@ from isogloss.runs import (
     RECORD,
     Json,
     Run,
+    clear_folder,
     digests,
     file_digest,
     key_of,
-    remove_folder,
     write_json_file,
     write_lines,
 )
@@ -72,19 +80,22 @@ def train(settings: TrainSettings) -> Run:
     """
     job = prepare(settings)
     folder = job.run.folder
-    if settings.force:
-        remove_folder(folder)
-    elif (folder / RECORD).is_file() and job.run.finished:
+    if not settings.force and (folder / RECORD).is_file() and job.run.finished:
         return job.run
     loaded = load(settings.model, settings.loading)
     try:
         _carry_out(job, loaded)
-    except OSError as error:
-        raise RunError(
-            f"cannot write to {folder}: {error.strerror or error}; free some room and give the "
-            "same command again: it goes on from the last whole checkpoint"
-        ) from error
+    except (OSError, SafetensorError) as error:
+        raise _cannot_go_on(folder, error) from error
     return job.run
+
+
+def _cannot_go_on(folder: Path, error: Exception) -> RunError:
+    reason = (error.strerror if isinstance(error, OSError) else None) or error
+    return RunError(
+        f"cannot write to {folder}: {reason}; free some room and give the same command again: "
+        "it goes on from the last whole checkpoint"
+    )
 
 
 def prepare(settings: TrainSettings) -> Job:
@@ -92,16 +103,31 @@ def prepare(settings: TrainSettings) -> Job:
     benchmark = BenchmarkSettings(settings.raw_questions, settings.split_rule, settings.wording)
     task = open_task(settings.task, settings.data, benchmark)
     check_language(settings.target, task.languages, task.name)
+    _check_device(settings.device)
     split = make_split(
         task, settings.target, seed=settings.seed, share=settings.share, limit=settings.limit
     )
     method = settle_method(settings, task)
     deciding = _deciding(settings, task, split, method)
-    key = key_of(deciding)
+    key = _key(deciding)
     short = Path(settings.model.removeprefix("package:")).name.removesuffix(".gguf")
     name = f"{task.name}-{settings.target}-{method.name}-{short}-s{settings.seed}-{key[:8]}"
     record = {"key": key, **deciding, "source": _source(settings)}
     return Job(settings, task, split, method, record, Run(settings.out / name))
+
+
+def _check_device(asked: str) -> None:
+    """Trainer computes on the first visible GPU, so another one is refused rather than ignored.
+
+    Raises:
+        ConfigError: a GPU other than the first.
+    """
+    index = resolve_device(asked).index
+    if index:
+        raise ConfigError(
+            f"training uses the first visible GPU; set CUDA_VISIBLE_DEVICES={index} and give "
+            "--device cuda"
+        )
 
 
 def settle_method(settings: TrainSettings, task: Task) -> Method:
@@ -136,7 +162,7 @@ def settle_method(settings: TrainSettings, task: Task) -> Method:
         loss=loss,
         tune=tune,
         stages=stages,
-        batch_size=settings.batch_size or method.batch_size,
+        batch_size=method.batch_size if settings.batch_size is None else settings.batch_size,
     )
 
 
@@ -159,7 +185,7 @@ def _deciding(settings: TrainSettings, task: Task, split: Split, method: Method)
         "dominant": task.dominant,
         "target": settings.target,
         "seed": settings.seed,
-        "share": settings.share,
+        "share": float(settings.share),
         "limit": settings.limit,
         "max_steps": settings.max_steps,
         "method": dataclasses.asdict(method),
@@ -171,12 +197,29 @@ def _deciding(settings: TrainSettings, task: Task, split: Split, method: Method)
         "model": {
             "fingerprint": identify(settings.model, remote_code=settings.remote_code),
             "dtype": str(resolve_dtype(loading)).removeprefix("torch."),
-            "attention": loading.attention,
+            "attention": resolve_attention(loading),
             "quantization": loading.quantization,
             "remote_code": settings.remote_code,
         },
-        "data": digests(split.files),
+        "data": data_digests(split),
     }
+
+
+def data_digests(split: Split) -> dict[str, str]:
+    """SHA-256 of the data read: by file, or of all items together where they came from the hub."""
+    if split.files:
+        return digests(split.files)
+    items = [*split.dominant, *split.target, *split.validation, *split.test]
+    return {"items": key_of({"items": [dataclasses.asdict(item) for item in items]})}
+
+
+def _key(deciding: Json) -> str:
+    """The run's key: a method's description does not count, a prompt file's content does."""
+    method = {k: v for k, v in deciding["method"].items() if k not in ("section", "summary")}
+    start = Path(method["tune"].get("start_file") or "")
+    files = sorted(start.glob("*.safetensors")) if start.is_dir() else [start]
+    contents = [file_digest(path) for path in files if path.is_file()]
+    return key_of(deciding | {"method": method, "prompt_file": contents})
 
 
 def _source(settings: TrainSettings) -> Json:
@@ -198,8 +241,8 @@ def _carry_out(job: Job, loaded: Loaded) -> None:
     episodes = episode_encoder(job.task, loaded, method, settings.chat, settings.max_length)
     schedules = [_schedule(job, stage, episodes) for stage in method.stages]
     record = job.record | _description(job, loaded, schedules)
-    _begin(job, record, schedules)
     weights = method.tune.start(loaded.model, _start_ids(job, episodes, loaded), seed=settings.seed)
+    _begin(job, record, schedules)
     with method.tune.attached(loaded.model, weights):
         for number, (stage, schedule) in enumerate(zip(method.stages, schedules, strict=True)):
             learn(_learning(job, loaded, episodes, stage, schedule, weights, number))
@@ -207,6 +250,8 @@ def _carry_out(job: Job, loaded: Loaded) -> None:
     spent = {"seconds": round(time.time() - begun, 1), "peak_memory_bytes": peak_memory()}
     adapter = {path.name: file_digest(path) for path in sorted((folder / ADAPTER).iterdir())}
     write_json_file(folder / RECORD, record | {"finished": True, "adapter": adapter} | spent)
+    for number in range(len(method.stages)):
+        clear(folder / f"stage-{number}")
 
 
 def episode_encoder(
@@ -266,6 +311,8 @@ def _begin(job: Job, record: Json, schedules: Sequence[Schedule]) -> None:
     """Write the record and the drawn demonstrations, unless an earlier start has."""
     folder = job.run.folder
     write_json_file(folder / RECORD, record)
+    if job.settings.force:
+        clear_folder(folder, keep=RECORD)
     lines = [line for number, each in enumerate(schedules) for line in each.lines(number)]
     write_lines(folder / DEMONSTRATIONS, lines)
 

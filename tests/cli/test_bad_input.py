@@ -1,4 +1,4 @@
-"""What a user can do wrong: exit code 2, a message that names the thing, and nothing else changed."""
+"""A user's mistakes: exit code 2, a message that names the thing, and nothing else changed."""
 
 from __future__ import annotations
 
@@ -753,7 +753,7 @@ def test_a_disk_that_is_full_in_training(
     made = Path(json.loads(capsys.readouterr().out)["run"])
     assert made.parent == run.parent
     assert len(runs.read_lines(made / "log.jsonl")) == 2
-    assert not [path for path in made.rglob(".*")], "nothing half-written is left"
+    assert not list(made.rglob(".*")), "nothing half-written is left"
     assert contents(run) == before
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import random
+import string
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -27,7 +30,9 @@ from isogloss.tasks.metrics import accuracy, exact_match, f1, tokens
         ("theatre", ["theater"], 0, 0),
     ],
 )
-def test_the_squad_rule_by_hand(prediction, answers, exact, overlap):
+def test_the_squad_rule_by_hand(
+    prediction: str, answers: Sequence[str], exact: float, overlap: float
+) -> None:
     assert exact_match(prediction, answers) == exact
     assert f1(prediction, answers) == pytest.approx(overlap)
 
@@ -52,7 +57,9 @@ def variants(answer: str, context: str, source: random.Random) -> str:
 
 
 @pytest.mark.parametrize("language", ["en", "tr", "zh", "es", "el"])
-def test_the_squad_rule_equals_an_independent_port_on_real_data(language, real_data):
+def test_the_squad_rule_equals_an_independent_port_on_real_data(
+    language: str, real_data: Path
+) -> None:
     squad = pytest.importorskip("torchmetrics.functional.text").squad
     content = json.loads((real_data / "xquad" / f"xquad.{language}.json").read_text("utf-8"))
     source = random.Random(1)
@@ -76,9 +83,10 @@ def test_the_squad_rule_equals_an_independent_port_on_real_data(language, real_d
 
 def slow_mixed_chinese(text: str) -> list[str]:
     """The obvious way: walk over the characters, and keep runs of others together."""
-    found, run = [], ""
+    found: list[str] = []
+    run = ""
     for sign in text.lower():
-        if unicodedata.category(sign).startswith("P"):
+        if sign in string.punctuation or unicodedata.category(sign).startswith("P"):
             continue
         if "\u4e00" <= sign <= "\u9fa5":
             found += [run, sign]
@@ -95,11 +103,41 @@ def slow_mixed_chinese(text: str) -> list[str]:
     "text",
     ["水从水龙头喷口流出。", "在2015年，Super Bowl 50 举行。", "“丹佛野马队”（AFC）", "308 分", ""],
 )
-def test_chinese_is_segmented_by_character(text):
+def test_chinese_is_segmented_by_character(text: str) -> None:
     assert tokens(text, language="zh", rule="mixed") == slow_mixed_chinese(text)
 
 
-def test_one_wrong_character_costs_all_under_squad_and_little_under_mixed():
+def slow_overlap(own: Sequence[str], wanted: Sequence[str]) -> float:
+    """F1 the obvious way: strike each token of one list from the other."""
+    left = list(wanted)
+    for token in own:
+        if token in left:
+            left.remove(token)
+    common = len(wanted) - len(left)
+    return 2 * common / (len(own) + len(wanted)) if common else 0.0
+
+
+def test_the_mixed_rule_equals_its_slow_twin_on_real_chinese(real_data: Path) -> None:
+    content = json.loads((real_data / "xquad" / "xquad.zh.json").read_text("utf-8"))
+    source = random.Random(3)
+    partial = 0
+    for article in content["data"]:
+        for paragraph in article["paragraphs"]:
+            for question in paragraph["qas"]:
+                answer = question["answers"][0]["text"]
+                start = source.randrange(len(paragraph["context"]))
+                other = paragraph["context"][start : start + 12]
+                prediction = source.choice([answer[1:], answer + other, other, f"约${answer}。"])
+                own, wanted = slow_mixed_chinese(prediction), slow_mixed_chinese(answer)
+                found = f1(prediction, [answer], language="zh", rule="mixed")
+                assert found == pytest.approx(slow_overlap(own, wanted))
+                exact = exact_match(prediction, [answer], language="zh", rule="mixed")
+                assert exact == float(own == wanted)
+                partial += 0 < found < 1
+    assert partial > 500
+
+
+def test_one_wrong_character_costs_all_under_squad_and_little_under_mixed() -> None:
     prediction, answers = "水从水龙头喷口流出了", ["水从水龙头喷口流出"]
     assert f1(prediction, answers, language="zh") == 0
     assert f1(prediction, answers, language="zh", rule="mixed") == pytest.approx(18 / 19)
@@ -114,13 +152,19 @@ def test_one_wrong_character_costs_all_under_squad_and_little_under_mixed():
         ("el", "η πόλη της Αθήνας", ["πόλη", "αθήνας"]),
         ("tr", "bir «kitap»", ["bir", "kitap"]),
         ("vi", "cái nhà của tôi", ["nhà", "tôi"]),
+        ("ar", "في البيت", ["في", "بيت"]),
+        ("hi", "यह घर है।", ["यह", "घर", "है"]),
+        ("en", "the $5 = 3+2 `a|b~`", ["5", "32", "ab"]),  # string.punctuation, not only P*
+        ("zh", "约$37.6亿+ (NFL)", ["约", "376", "亿", "nfl"]),
     ],
 )
-def test_the_mixed_rule_knows_the_languages_articles(language, text, wanted):
+def test_the_mixed_rule_knows_the_languages_articles(
+    language: str, text: str, wanted: list[str]
+) -> None:
     assert tokens(text, language=language, rule="mixed") == wanted
 
 
-def test_f1_is_symmetric_and_between_0_and_1():
+def test_f1_is_symmetric_and_between_0_and_1() -> None:
     source = random.Random(2)
     for _ in range(200):
         a, b = (" ".join(source.choices("pqrst", k=source.randint(1, 6))) for _ in "ab")
@@ -130,8 +174,8 @@ def test_f1_is_symmetric_and_between_0_and_1():
         assert (value == 1) == (Counter(a.split()) == Counter(b.split()))
 
 
-def test_wrong_calls_are_refused():
-    with pytest.raises(ValueError, match="squad or mixed"):
+def test_wrong_calls_are_refused() -> None:
+    with pytest.raises(ValueError, match="'other'; expected squad or mixed"):
         f1("a", ["a"], rule="other")
     with pytest.raises(ValueError, match="right answer"):
         f1("a", [])

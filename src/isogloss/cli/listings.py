@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
+from safetensors import SafetensorError
 
 from isogloss.cli.output import print_json, print_table, say
-from isogloss.errors import ConfigError
+from isogloss.errors import ConfigError, ModelError, RunError
 from isogloss.languages import LANGUAGES
 from isogloss.methods.published import METHODS
-from isogloss.model.load import ARCHITECTURES, describe, load
-from isogloss.runs import list_runs
+from isogloss.model.load import ARCHITECTURES, Loaded, describe, load
+from isogloss.runs import list_runs, open_run
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,7 @@ def models(settings: ModelsSettings) -> None:
         "fingerprint": loaded.fingerprint,
     }
     if settings.save is not None:
-        loaded.model.save_pretrained(settings.save)
-        loaded.tokenizer.save_pretrained(settings.save)
+        _save(loaded, settings.save)
         row["saved"] = str(settings.save)
     if settings.json:
         print_json(row)
@@ -107,9 +108,23 @@ def models(settings: ModelsSettings) -> None:
         say(f"{name.replace('_', ' ')}: {value}")
 
 
+def _save(loaded: Loaded, folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        loaded.model.save_pretrained(folder)
+        loaded.tokenizer.save_pretrained(folder)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"cannot write the model to {folder}: {error}") from error
+
+
 def runs(settings: RunsSettings) -> None:
     """Print the runs of a folder."""
-    rows = [run.summary() for run in list_runs(settings.folder)]
+    rows = []
+    for run in list_runs(settings.folder):
+        try:
+            rows.append(open_run(run.folder).summary())
+        except RunError as error:
+            print(f"isogloss: passed over: {error}", file=sys.stderr)
     if settings.json:
         print_json(rows)
         return

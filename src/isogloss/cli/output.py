@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-UNBROKEN = ("name", "code", "id", "value", "low", "high", "p")  # columns that are never wrapped
+WIDE = 160  # columns of a table that is written to a file or a pipe
 
 
 def print_json(content: Any) -> None:
@@ -23,10 +23,10 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence
     table = Table(title=title, title_justify="left")
     shown = [name for name in columns if any(row.get(name) is not None for row in rows)]
     for name in shown:
-        table.add_column(name.replace("_", " "), overflow="fold", no_wrap=name in UNBROKEN)
+        table.add_column(name.replace("_", " "), overflow="fold")
     for row in rows:
         table.add_row(*(_cell(row.get(name)) for name in shown))
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
 
 
 def say(text: str) -> None:

@@ -50,8 +50,9 @@ def test_groups(
 ) -> list[Group]:
     """The test items with their demonstration sets, items of one set together.
 
-    An item's set is decided by a hash of its id alone, so every method and every subset of the
-    items meets the same sets and comparisons are paired. No set holds any of the items' own ids.
+    Which set an item has is decided by a hash of its id alone, so every method meets the same sets
+    and comparisons are paired; a subset of the items meets them too, unless the pool holds ids of
+    items. No set holds any of the items' own ids.
     """
     excluded = {item.id for item in items}
     if settings.count == 0:

@@ -30,6 +30,7 @@ class AnswerLoss:
             raise ConfigError(
                 f"demonstration loss is '{self.demonstrations}'; it must be all, last or off"
             )
+        object.__setattr__(self, "weight", float(self.weight))
         if not self.weight >= 0:
             raise ConfigError(f"demonstration weight is {self.weight}; it must be 0 or more")
 

@@ -118,6 +118,11 @@ def resolve_dtype(options: ModelOptions) -> torch.dtype:
     return _dtype(options.dtype, resolve_device(options.device))
 
 
+def resolve_attention(options: ModelOptions) -> str:
+    """The attention kernel that `options` come to."""
+    return "sdpa" if options.attention == "auto" else options.attention
+
+
 def resolve_device(asked: str) -> torch.device:
     """The device for a name, `auto` being the GPU where there is one."""
     if asked == "auto":
@@ -128,6 +133,12 @@ def resolve_device(asked: str) -> torch.device:
         raise ConfigError(f"device is '{asked}'; expected auto, cpu, cuda or cuda:N") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device is '{asked}', but this machine's torch sees no GPU; use cpu")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ConfigError(
+            f"device is '{asked}', which this machine's torch cannot use ({_first_line(error)})"
+        ) from None
     return device
 
 
@@ -222,7 +233,10 @@ def _config(place: _Place, options: ModelOptions) -> PretrainedConfig:
     try:
         config = AutoConfig.from_pretrained(place.name, **_source(place, options))
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"cannot read the model '{place.name}': {_first_line(error)}") from None
+        where = "" if place.files else " (there is no such folder here, so it is a hub id)"
+        raise ModelError(
+            f"cannot read the model '{place.name}'{where}: {_first_line(error)}"
+        ) from None
     assert isinstance(config, PretrainedConfig), "AutoConfig gives a configuration"
     return config
 
@@ -248,7 +262,7 @@ def _tokenizer(place: _Place, options: ModelOptions) -> PreTrainedTokenizerBase:
 def _model(place: _Place, options: ModelOptions, device: torch.device) -> PreTrainedModel:
     arguments = _source(place, options) | {
         "dtype": _dtype(options.dtype, device),
-        "attn_implementation": "sdpa" if options.attention == "auto" else options.attention,
+        "attn_implementation": resolve_attention(options),
         "use_safetensors": None if place.gguf else True,  # never a pickle
     }
     arguments |= _quantization(options, place, device)

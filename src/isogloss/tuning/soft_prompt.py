@@ -82,7 +82,10 @@ class SoftPrompt(Tuning):
         )
         config.save_pretrained(str(folder))
         vectors = weights[KEY].detach().float().cpu().contiguous()
-        save_file({KEY: vectors}, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+        try:
+            save_file({KEY: vectors}, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+        except SafetensorError as error:
+            raise ModelError(f"cannot write {folder / WEIGHTS_FILE}: {error}") from error
 
     def load(self, folder: Path, model: PreTrainedModel) -> Weights:
         """The saved vectors, on the model's device."""
@@ -97,6 +100,11 @@ class SoftPrompt(Tuning):
 
     def _vectors(self, model: PreTrainedModel, ids: StartIds, seed: int) -> Tensor:
         if self.start_from == "vocabulary":
+            if self.length > len(ids.common):
+                raise ConfigError(
+                    f"prompt length is {self.length}, but prompt start 'vocabulary' has only "
+                    f"{len(ids.common)} tokens to start from; give a shorter one or another start"
+                )
             return embedded(model, random.Random(f"{seed}/prompt").sample(ids.common, self.length))
         if self.start_from == "normal":
             spread = embedded(model, ids.common).std()
@@ -104,7 +112,7 @@ class SoftPrompt(Tuning):
             shape = (self.length, embedding_width(model))
             return torch.randn(shape, generator=source) * spread.cpu()
         if self.start_from == "file":
-            return self._from_file()
+            return self._from_file(embedding_width(model))
         named = {"text": ids.instruction, "labels": ids.labels}
         chosen = named.get(self.start_from, ids.demonstrations)
         if not chosen:
@@ -112,12 +120,17 @@ class SoftPrompt(Tuning):
         repeated = (chosen * (self.length // len(chosen) + 1))[: self.length]
         return embedded(model, repeated)
 
-    def _from_file(self) -> Tensor:
+    def _from_file(self, width: int) -> Tensor:
         path = Path(self.start_file)
         vectors = read_prompt(path / WEIGHTS_FILE if path.is_dir() else path)
         if len(vectors) != self.length:
             raise ConfigError(
                 f"{path}: found {len(vectors)} prompt vectors; expected {self.length}, the length"
+            )
+        if vectors.shape[1] != width:
+            raise ConfigError(
+                f"{path}: found prompt vectors of width {vectors.shape[1]}; expected {width}, "
+                "this model's"
             )
         return vectors
 
