@@ -8,7 +8,6 @@ import json
 import os
 import resource
 import shutil
-from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,49 +25,10 @@ from conftest import byte_level_tokenizer, tiny_config, tiny_loaded
 from isogloss import learning, runs
 from isogloss.cli.main import main
 from isogloss.model import load
+from xcopa_files import write, write_xcopa
 
 NO_ROOM = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 FIELDS = ("premise=It rained.", "choice1=It dried.", "choice2=It got wet.", "question=effect")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick():
-    """One thread is quickest for tiny models; the package need not be installed."""
-    real, threads = metadata.version, torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metadata, "version", lambda name: "0" if name == "isogloss" else real(name))
-        yield
-    torch.set_num_threads(threads)
-
-
-def rows(count: int, *, labelled: bool = True) -> list[dict]:
-    made = []
-    for number in range(count):
-        row = {
-            "premise": f"The man {number} opened the tap.",
-            "choice1": f"Water {number} flowed.",
-            "choice2": f"The tap {number} broke.",
-            "question": "cause" if number % 2 else "effect",
-            "idx": number,
-        }
-        made.append(row | ({"label": number // 2 % 2} if labelled else {}))
-    return made
-
-
-def write(path: Path, entries: list[dict]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
-    return path
-
-
-def write_xcopa(folder: Path) -> Path:
-    write(folder / "copa" / "train.jsonl", rows(12))
-    write(folder / "copa" / "val.jsonl", rows(8))
-    write(folder / "copa" / "test.jsonl", rows(10, labelled=False))
-    write(folder / "xcopa" / "tr" / "val.tr.jsonl", rows(8))
-    write(folder / "xcopa" / "tr" / "test.tr.jsonl", rows(10))
-    return folder
 
 
 @pytest.fixture(scope="module")

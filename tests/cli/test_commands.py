@@ -6,11 +6,9 @@ import ast
 import json
 import math
 import shutil
-from importlib import metadata
 from pathlib import Path
 
 import pytest
-import torch
 
 import isogloss
 from conftest import ARCHITECTURES, byte_level_tokenizer
@@ -20,53 +18,16 @@ from isogloss.cli.main import main
 from isogloss.errors import ConfigError
 from isogloss.runs import read_lines
 from isogloss.settings import EvaluateSettings, PredictSettings, TrainSettings
+from xcopa_files import rows, write, write_xcopa
 
 ITEM = dict(premise="It rained.", choice1="It dried.", choice2="It got wet.", question="effect")
 FIELDS = [word for name, text in ITEM.items() for word in ("--field", f"{name}={text}")]
 OPTIONS = ("choice1", "choice2")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _quick():
-    """One thread is quickest for tiny models; the package need not be installed."""
-    real, threads = metadata.version, torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metadata, "version", lambda name: "0" if name == "isogloss" else real(name))
-        yield
-    torch.set_num_threads(threads)
-
-
-def rows(count: int, *, labelled: bool = True) -> list[dict]:
-    """Items whose two choices differ in length, and from item to item."""
-    made = []
-    for number in range(count):
-        row = {
-            "premise": f"Adam {number} musluğu açtı.",
-            "choice1": f"Su aktı{', çok aktı' * (number % 3)}.",
-            "choice2": f"Musluk {number} kırıldı ve düştü.",
-            "question": "cause" if number % 2 else "effect",
-            "idx": number,
-        }
-        made.append(row | ({"label": number // 2 % 2} if labelled else {}))
-    return made
-
-
-def write(path: Path, entries: list[dict]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
-    return path
-
-
 @pytest.fixture(scope="module")
 def xcopa(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("xcopa")
-    write(folder / "copa" / "train.jsonl", rows(12))
-    write(folder / "copa" / "val.jsonl", rows(8))
-    write(folder / "copa" / "test.jsonl", rows(10, labelled=False))
-    write(folder / "xcopa" / "tr" / "val.tr.jsonl", rows(8))
-    write(folder / "xcopa" / "tr" / "test.tr.jsonl", rows(10))
-    return folder
+    return write_xcopa(tmp_path_factory.mktemp("xcopa"))
 
 
 SHORT = dict(epochs=1, max_steps=2, batch_size=2, demonstrations=2, test_sets=2)
