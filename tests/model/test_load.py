@@ -7,13 +7,21 @@ import json
 import numpy
 import pytest
 import torch
-from transformers import BertConfig, BertForMaskedLM, T5Config, T5ForConditionalGeneration
+from transformers import (
+    AutoModelForCausalLM,
+    BertConfig,
+    BertForMaskedLM,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 from conftest import ARCHITECTURES, byte_level_tokenizer, tiny_loaded
 from isogloss.errors import ConfigError, ModelError
 from isogloss.model import load as loading
 from isogloss.model.attention import default_layout, sliding_window
 from isogloss.model.load import ModelOptions, identify, load
+from isogloss.tuning.full import FullParameters
+from isogloss.tuning.tuning import StartIds
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -192,3 +200,21 @@ def test_a_gguf_file_gives_the_same_model(tmp_path):
     )
     text = "Premise: The man turned on the faucet.\nAnswer: (A)"
     assert loaded.tokenizer.decode(loaded.tokenizer(text)["input_ids"]) == text
+
+
+def test_all_parameters_of_a_gguf_model_can_be_tuned_and_saved(tmp_path):
+    write_gguf(tmp_path / "tiny.gguf", tiny_loaded())
+    model = load(str(tmp_path / "tiny.gguf")).model
+    tune = FullParameters()
+    weights = tune.start(model, StartIds((1,)), seed=1)
+    ids = torch.tensor([[5, 6, 7, 300, 12]])
+    with tune.attached(model, weights):
+        model(ids, labels=ids).loss.backward()
+        with torch.no_grad():
+            for parameter in weights.values():
+                parameter -= 0.1 * parameter.grad
+            tuned = model(ids).logits
+    tune.save(weights, tmp_path / "saved", model)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "saved")
+    assert torch.equal(again(ids).logits, tuned)
+    assert not torch.allclose(model(ids).logits, tuned, atol=1e-3)

@@ -6,7 +6,7 @@ import random
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, final
+from typing import ClassVar, Literal, final
 
 import torch
 from peft import PromptTuningConfig, TaskType
@@ -39,6 +39,8 @@ class SoftPrompt(Tuning):
     start_from: PromptStart = "vocabulary"
     start_file: str = ""
     name: str = "soft-prompt"
+
+    learns: ClassVar[str] = "a soft prompt"
 
     def __post_init__(self) -> None:
         if self.length < 1:

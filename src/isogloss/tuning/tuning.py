@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -28,9 +29,15 @@ class StartIds:
 
 
 class Tuning(ABC):
-    """Which parameters learn, as a value: settings only, the weights live outside it."""
+    """Which parameters learn, as a value: settings only, the weights live outside it.
+
+    `learns` says in words what learns. `whole_model` is whether `save` writes a whole model's
+    folder, which a tokenizer belongs to, and not an adapter in PEFT's format.
+    """
 
     name: str
+    learns: ClassVar[str]
+    whole_model: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -49,7 +56,7 @@ class Tuning(ABC):
 
     @abstractmethod
     def save(self, weights: Weights, folder: Path, model: PreTrainedModel) -> None:
-        """Write the parameters to a folder in PEFT's format."""
+        """Write the parameters to a folder, for plain PEFT or transformers to load."""
 
     @abstractmethod
     def load(self, folder: Path, model: PreTrainedModel) -> Weights:
