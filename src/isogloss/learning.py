@@ -86,9 +86,12 @@ def learn(learning: Learning) -> None:
     learning.checkpoints.mkdir(parents=True, exist_ok=True)
     resume = last_checkpoint(learning.checkpoints)
     _cut_log(learning, int(resume.name.rpartition("-")[2]) if resume else 0)
-    with _checkpointed(learning.loaded.model, learning.settings.gradient_checkpointing):
-        trainer = EpisodeTrainer(learning)
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    try:
+        with _checkpointed(learning.loaded.model, learning.settings.gradient_checkpointing):
+            trainer = EpisodeTrainer(learning)
+            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    finally:
+        learning.loaded.model.eval()  # the Trainer leaves a model in training mode
     learning.tune.save(learning.weights, done, learning.loaded.model)
     mark_complete(done)
     for path in learning.checkpoints.glob("checkpoint-*"):

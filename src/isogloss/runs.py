@@ -48,7 +48,7 @@ class Run:
 
     @property
     def adapter(self) -> Path:
-        """The folder of the trained adapter, in PEFT's format."""
+        """The folder of what was learnt: an adapter in PEFT's format, or a whole model."""
         return self.folder / ADAPTER
 
     @property

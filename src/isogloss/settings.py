@@ -44,9 +44,9 @@ class TrainSettings:
     max_steps: int | None = None
     """At most this many updates."""
     epochs: int | None = None
-    """Passes over the targets (the task's own number by default; Appendix B.2)."""
+    """Passes over the targets of each stage (the task's number by default; Appendix B.2)."""
     learning_rate: float | None = None
-    """Peak learning rate (1e-3 for CL-ICP; Appendix B.2)."""
+    """Peak learning rate (1e-3 for CL-ICP, 2e-6 for tuning all parameters; Appendix B.2)."""
     batch_size: int | None = None
     """Targets in a batch."""
     gradient_accumulation: int = 1
@@ -54,7 +54,7 @@ class TrainSettings:
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
     demonstrations: int | None = None
-    """Demonstrations before a target, k."""
+    """Demonstrations before a target, k (by default those of the method)."""
     demonstration_languages: DemonstrationLanguages | None = None
     """Languages of the demonstrations."""
     share_demonstrations: int | None = None
@@ -63,9 +63,9 @@ class TrainSettings:
     """Demonstration sets at test, or 'per-item' for a draw of its own for each item."""
     prompt_length: int | None = None
     """Soft-prompt vectors, m."""
-    prompt_start: PromptStart = "vocabulary"
-    """What the soft prompt starts from."""
-    prompt_file: str = ""
+    prompt_start: PromptStart | None = None
+    """What the soft prompt starts from (vocabulary by default)."""
+    prompt_file: str | None = None
     """Adapter folder or safetensors file, for the start from a file."""
     demonstration_loss: DemonstrationLoss | None = None
     """Which demonstrations' answers are learnt."""
@@ -88,7 +88,7 @@ class TrainSettings:
     raw_questions: bool = False
     """XCOPA: keep the release's wrong `question` fields."""
     dtype: Dtype = "auto"
-    """Number format of the model: bfloat16 on a GPU, float32 on a CPU."""
+    """Number format: bfloat16 on a GPU, float32 on a CPU; float32 is best for all parameters."""
     device: str = "auto"
     """Where to compute: auto, cpu, cuda, cuda:N."""
     attention: Kernel = "auto"

@@ -7,7 +7,7 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import torch
 from safetensors import SafetensorError
 
-from isogloss.demonstrations.choose import Pool
+from isogloss.demonstrations.choose import Group, Pool, chunks
 from isogloss.demonstrations.schedule import test_groups
 from isogloss.encoding import Encoder
 from isogloss.episodes import EpisodeEncoder, Schedule, fit, plan
@@ -53,9 +53,12 @@ from isogloss.tasks.benchmarks import BENCHMARKS, BenchmarkSettings
 from isogloss.tasks.example import Task
 from isogloss.tasks.opening import data_folder, open_task
 from isogloss.tasks.splits import Split, make_split
+from isogloss.tuning.full import FullParameters
+from isogloss.tuning.soft_prompt import SoftPrompt
 from isogloss.tuning.tuning import StartIds, Weights
 
 COMMON_TOKENS = 5000  # Lester et al. 2021: a prompt starts from the vocabulary's most common pieces
+VALIDATED = 8  # validation targets in a row: without demonstrations all would stand in one
 D = TypeVar("D")
 PACKAGES = ("isogloss", "torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
 
@@ -130,9 +133,25 @@ def _check_device(asked: str) -> None:
         )
 
 
+PROMPT_SETTINGS = {  # names of TrainSettings, and of SoftPrompt
+    "prompt_length": "length",
+    "prompt_start": "start_from",
+    "prompt_file": "start_file",
+}
+CONTEXT_SETTINGS = (  # say nothing where there is no demonstration
+    *("demonstration_languages", "share_demonstrations", "test_sets"),
+    *("demonstration_loss", "demonstration_weight"),
+)
+
+
 def settle_method(settings: TrainSettings, task: Task) -> Method:
-    """The published method with the user's own settings in place of the task's."""
+    """The published method with the user's own settings in place of the task's.
+
+    Raises:
+        ConfigError: a setting was given that the method does not have.
+    """
     method = published_method(settings.method, task.name, task.kind)
+    _check_had(settings, method)
     tests = 0 if settings.test_sets == "per-item" else settings.test_sets
     context = _replaced(
         method.context,
@@ -146,12 +165,12 @@ def settle_method(settings: TrainSettings, task: Task) -> Method:
         demonstrations=settings.demonstration_loss,
         weight=settings.demonstration_weight,
     )
-    tune = _replaced(
-        method.tune,
-        length=settings.prompt_length,
-        start_from=settings.prompt_start,
-        start_file=settings.prompt_file,
-    )
+    if settings.demonstration_weight is not None and loss.demonstrations == "off":
+        raise ConfigError(
+            "demonstration weight says nothing while the demonstration loss is off; "
+            "give --demonstration-loss all or last"
+        )
+    prompt = {own: getattr(settings, name) for name, own in PROMPT_SETTINGS.items()}
     stages = tuple(
         _replaced(stage, epochs=settings.epochs, learning_rate=settings.learning_rate)
         for stage in method.stages
@@ -160,10 +179,45 @@ def settle_method(settings: TrainSettings, task: Task) -> Method:
         method,
         context=context,
         loss=loss,
-        tune=tune,
+        tune=_replaced(method.tune, **prompt),
         stages=stages,
         batch_size=method.batch_size if settings.batch_size is None else settings.batch_size,
     )
+
+
+def _check_had(settings: TrainSettings, method: Method) -> None:
+    """Refuse settings that would say nothing of this method, rather than pass over them."""
+    if not isinstance(method.tune, SoftPrompt):
+        _refuse(settings, PROMPT_SETTINGS, "soft prompts", f"tunes {method.tune.learns}")
+    if method.context.count == 0 and not settings.demonstrations:
+        lacks = "has none unless --demonstrations is given"
+        _refuse(settings, CONTEXT_SETTINGS, "demonstrations in context", lacks)
+    if isinstance(method.tune, FullParameters):
+        _check_formats(settings, method)
+
+
+def _check_formats(settings: TrainSettings, method: Method) -> None:
+    """Refuse number formats in which all parameters cannot learn."""
+    if settings.quantization != "none":
+        raise ConfigError(
+            f"method '{method.name}' tunes all parameters, which a model held in "
+            f"{settings.quantization.removesuffix('bit')} bits does not allow; "
+            "leave --quantization out, or take a method with a soft prompt"
+        )
+    if settings.dtype == "float16":  # Adam's squared gradients are nothing there, and divided by
+        raise ConfigError(
+            f"method '{method.name}' tunes all parameters, which float16 is too coarse for; "
+            "give --dtype float32 or bfloat16"
+        )
+
+
+def _refuse(settings: TrainSettings, names: Iterable[str], whose: str, instead: str) -> None:
+    for name in names:
+        if getattr(settings, name) is not None:
+            raise ConfigError(
+                f"{name.replace('_', ' ')} is a setting of {whose}; "
+                f"method '{settings.method}' {instead}"
+            )
 
 
 def _replaced(value: D, **given: Any) -> D:
@@ -216,10 +270,17 @@ def data_digests(split: Split) -> dict[str, str]:
 def _key(deciding: Json) -> str:
     """The run's key: a method's description does not count, a prompt file's content does."""
     method = {k: v for k, v in deciding["method"].items() if k not in ("section", "summary")}
-    start = Path(method["tune"].get("start_file") or "")
-    files = sorted(start.glob("*.safetensors")) if start.is_dir() else [start]
-    contents = [file_digest(path) for path in files if path.is_file()]
+    contents = _contents(method["tune"].get("start_file"))
     return key_of(deciding | {"method": method, "prompt_file": contents})
+
+
+def _contents(place: str | None) -> list[str]:
+    """SHA-256 of a prompt file, or of the weights in an adapter's folder; none without a place."""
+    if not place:
+        return []  # Path("") would be the folder that the command is given in
+    start = Path(place)
+    files = sorted(start.glob("*.safetensors")) if start.is_dir() else [start]
+    return [file_digest(path) for path in files if path.is_file()]
 
 
 def _source(settings: TrainSettings) -> Json:
@@ -247,8 +308,11 @@ def _carry_out(job: Job, loaded: Loaded) -> None:
         for number, (stage, schedule) in enumerate(zip(method.stages, schedules, strict=True)):
             learn(_learning(job, loaded, episodes, stage, schedule, weights, number))
     job.method.tune.save(weights, folder / ADAPTER, loaded.model)
+    if method.tune.whole_model:
+        loaded.tokenizer.save_pretrained(folder / ADAPTER)
     spent = {"seconds": round(time.time() - begun, 1), "peak_memory_bytes": peak_memory()}
-    adapter = {path.name: file_digest(path) for path in sorted((folder / ADAPTER).iterdir())}
+    files = [path for path in sorted((folder / ADAPTER).iterdir()) if path.is_file()]
+    adapter = {path.name: file_digest(path) for path in files}
     write_json_file(folder / RECORD, record | {"finished": True, "adapter": adapter} | spent)
     for number in range(len(method.stages)):
         clear(folder / f"stage-{number}")
@@ -351,6 +415,11 @@ def _learning(
     pool = Pool(job.split.dominant, job.split.target)
     validation = test_groups(job.split.validation, pool, job.method.context, seed=settings.seed)
     fitting, _ = fit(validation, episodes, skip=settings.too_long == "skip")
+    parts = [
+        Group(group.demonstrations, targets)
+        for group in fitting
+        for targets in chunks(group.targets, VALIDATED)
+    ]
     return Learning(
         loaded=loaded,
         tune=job.method.tune,
@@ -359,7 +428,7 @@ def _learning(
         demonstrations=job.method.context.count,
         episodes=episodes,
         schedule=schedule,
-        validation=tuple(fitting),
+        validation=tuple(parts),
         learning_rate=stage.learning_rate,
         settings=settings,
         log=job.run.folder / LOG,

@@ -130,6 +130,39 @@ SETTINGS = {
         ["--prompt-start", "file", "--prompt-file", "/none/adapter"],
         "/none/adapter",
     ),
+    "prompt length of all parameters": (
+        ["--method", "mtl", "--prompt-length", "5"],
+        "prompt length is a setting of soft prompts; method 'mtl' tunes all parameters",
+    ),
+    "prompt start of all parameters": (
+        ["--method", "tl", "--prompt-start", "vocabulary"],
+        "prompt start is a setting of soft prompts; method 'tl'",
+    ),
+    "prompt file of all parameters": (
+        ["--method", "ft", "--prompt-file", "/none/adapter"],
+        "prompt file is a setting of soft prompts; method 'ft'",
+    ),
+    "all parameters of a quantised model": (
+        ["--method", "mtl", "--quantization", "4bit"],
+        "'mtl' tunes all parameters",
+        "4 bits",
+        "leave --quantization out",
+    ),
+    "all parameters in float16": (
+        ["--method", "tl", "--dtype", "float16"],
+        "'tl' tunes all parameters",
+        "--dtype float32 or bfloat16",
+    ),
+    "weight of no loss": (
+        ["--method", "mtl", "--demonstrations", "1", "--demonstration-weight", "2"],
+        "demonstration loss is off",
+        "--demonstration-loss all or last",
+    ),
+    "k above the pool, both languages": (
+        ["--method", "mtl", "--demonstrations", "50"],
+        "50 demonstrations",
+        "lower --demonstrations",
+    ),
     "seed": (["--seed", "-1"], "seed is -1"),
     "device of no kind": (["--device", "banana"], "'banana'", "expected auto, cpu, cuda"),
     "tracker": (["--report-to", "nowhere", "--seed", "9"], "nowhere", "tensorboard"),
@@ -141,6 +174,30 @@ def test_a_setting_that_cannot_be(case, refused, model_folder, shared_xcopa, fin
     line, *said = SETTINGS[case]
     out = finished.parent
     refused(command(model_folder("llama"), shared_xcopa, out, *line), *said, watch=out)
+
+
+CONTEXT = {
+    "--demonstration-languages": "target",
+    "--share-demonstrations": "1",
+    "--test-sets": "per-item",
+    "--demonstration-loss": "last",
+    "--demonstration-weight": "1",
+}
+
+
+@pytest.mark.parametrize("setting", CONTEXT)
+@pytest.mark.parametrize("method", ["direct-transfer", "ft", "tl", "mtl"])
+def test_a_setting_of_demonstrations_without_any(
+    setting, method, refused, model_folder, shared_xcopa, finished
+):
+    line = ["--method", method, setting, CONTEXT[setting]]
+    said = f"{setting[2:].replace('-', ' ')} is a setting of demonstrations in context"
+    out = finished.parent
+    start = ["train", "xcopa", "--model", model_folder("llama"), "--target", "tr"]
+    start += ["--data", shared_xcopa, "--out", out]
+    has_none = f"method '{method}' has none unless --demonstrations is given"
+    for more in ((), ("--demonstrations", 0)):
+        refused([*start, *line, *more], said, has_none, watch=out)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

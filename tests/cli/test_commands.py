@@ -288,8 +288,10 @@ def test_methods(told, said):
     listed = told("methods")
     assert isinstance(listed, list)
     assert {"name", "section", "summary"} <= set(listed[0])
-    assert "cl-icp" in [row["name"] for row in listed]
-    assert "cl-icp" in said("methods")
+    names = ["direct-transfer", "ft", "tl", "mtl", "cl-icp"]
+    assert [row["name"] for row in listed] == names
+    text = said("methods")
+    assert all(name in text for name in names)
 
 
 def test_models(told, said, model_folder, tmp_path):
@@ -421,6 +423,63 @@ def test_gradient_checkpointing_changes_no_number(told, command, run, tmp_path):
     adapter = Path("adapter", "adapter_model.safetensors")
     slow = told(*command(tmp_path / "a", "--gradient-checkpointing"))["run"]
     assert (Path(slow) / adapter).read_bytes() == (run / adapter).read_bytes()
+
+
+FULL = ("--method", "mtl", "--epochs", 1, "--max-steps", 2, "--learning-rate", 1e-3)
+
+
+def test_all_parameters_from_training_to_prediction(told, said, xcopa, model_folder, tmp_path):
+    line = ["train", "xcopa", "--model", model_folder("llama"), "--target", "tr", "--data", xcopa]
+    line += ["--out", tmp_path, *FULL]
+    made = told(*line)
+    run = Path(made["run"])
+    assert run.name.startswith("xcopa-tr-mtl-")
+    assert (made["finished"], made["steps"]) == (True, 2)
+    assert told(*line)["run"] == str(run), "a finished run is given back"
+    record = json.loads((run / "run.json").read_text())
+    assert record["method"]["tune"] == {"name": "full"}
+    first = told("evaluate", run)
+    lines = read_lines(run / "predictions.jsonl")
+    again = told("evaluate", run, "--force", "--batch-size", 3)
+    assert again["value"] == first["value"]
+    same_scores(read_lines(run / "predictions.jsonl"), lines)
+    (zero,) = told("evaluate", run, "--baseline")["baselines"]
+    assert zero["name"] == "zero-shot", "without demonstrations there is no other baseline"
+    (folder,) = (run / "evaluations").iterdir()
+    assert (
+        read_lines(folder / "zero-shot.jsonl")[0]["log_probabilities"]
+        != (lines[0]["log_probabilities"])
+    )
+    (row,) = told("runs", tmp_path)
+    assert (row["method"], row["value"]) == ("mtl", first["value"])
+    (answer,) = told("predict", run, *FIELDS)["predictions"]
+    assert answer["prediction"] in OPTIONS
+    text = said(*line)
+    assert "isogloss evaluate" in text
+    assert "rounded away" not in text
+    assert "in bfloat16 an update" in said(*line, "--dtype", "bfloat16")
+
+
+def test_the_tuned_model_answers_as_a_model_of_its_own(told, xcopa, model_folder, tmp_path):
+    """The run's answers are those of its adapter folder taken as an untuned model."""
+    start = ["train", "xcopa", "--target", "tr", "--data", xcopa, "--out", tmp_path, *FULL]
+    run = Path(told(*start, "--model", model_folder("gemma3"))["run"])
+    told("evaluate", run)
+    other = Path(told(*start, "--model", run / "adapter")["run"])
+    told("evaluate", other, "--baseline")
+    (folder,) = (other / "evaluations").iterdir()
+    same_scores(read_lines(folder / "zero-shot.jsonl"), read_lines(run / "predictions.jsonl"))
+
+
+def test_a_changed_weight_file_is_refused(told, xcopa, model_folder, tmp_path, capsys):
+    start = ["train", "xcopa", "--target", "tr", "--data", xcopa, "--out", tmp_path, *FULL]
+    run = Path(told(*start, "--model", model_folder("llama"))["run"])
+    path = run / "adapter" / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert main(["evaluate", str(run)]) == 2
+    assert f"{path}: found a file that is damaged or was changed" in capsys.readouterr().err
 
 
 # ---- evaluation ------------------------------------------------------------------------------

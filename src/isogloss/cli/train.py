@@ -38,5 +38,10 @@ def _tell(result: Run) -> None:
         say(f"{note}: {count}")
     if record["skipped"]:
         say(f"skipped as too long: {len(record['skipped'])} (listed in run.json)")
+    if record["method"]["tune"]["name"] == "full" and record["model"]["dtype"] != "float32":
+        say(
+            f"note: in {record['model']['dtype']} an update much smaller than its weight is "
+            "rounded away; --dtype float32 keeps it"
+        )
     say(f"trained in {record['seconds']} s; run folder: {result.folder}")
     say(f"next: isogloss evaluate {result.folder} --baseline")

@@ -25,7 +25,7 @@ def training_batches(
     items that are neither it nor its translation; only the draws of a group are tied together.
     Everything follows from (seed, epoch), so a resumed run meets the same episodes.
     """
-    order = sorted(targets, key=lambda item: item.id)
+    order = sorted(targets, key=lambda item: (item.id, item.language))
     random.Random(f"{seed}/order/{epoch}").shuffle(order)
     batches = []
     for number, batch in enumerate(chunks(order, batch_size)):
