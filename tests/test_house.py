@@ -33,6 +33,7 @@ ORDER = (
     "predicting",
     "api",
     "__init__",
+    "lab",
     "cli",
     "__main__",
 )

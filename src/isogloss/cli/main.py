@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import tyro
 from transformers.utils import logging
 
-from isogloss.cli import evaluate, listings, predict, tasks, train
+from isogloss.cli import evaluate, lab, listings, predict, quickstart, tasks, train
 from isogloss.errors import DataError, IsoglossError
 from isogloss.settings import EvaluateSettings, PredictSettings, TrainSettings
 
@@ -19,6 +19,8 @@ Command = (
     Annotated[TrainSettings, tyro.conf.subcommand("train")]
     | Annotated[EvaluateSettings, tyro.conf.subcommand("evaluate")]
     | Annotated[PredictSettings, tyro.conf.subcommand("predict")]
+    | Annotated[quickstart.QuickstartSettings, tyro.conf.subcommand("quickstart")]
+    | Annotated[lab.LabSettings, tyro.conf.subcommand("lab")]
     | Annotated[tasks.TasksSettings, tyro.conf.subcommand("tasks")]
     | Annotated[listings.LanguagesSettings, tyro.conf.subcommand("languages")]
     | Annotated[listings.MethodsSettings, tyro.conf.subcommand("methods")]
@@ -29,6 +31,8 @@ VERBS: dict[type, Callable[[Any], None]] = {
     TrainSettings: train.run,
     EvaluateSettings: evaluate.run,
     PredictSettings: predict.run,
+    quickstart.QuickstartSettings: quickstart.run,
+    lab.LabSettings: lab.run,
     tasks.TasksSettings: tasks.run,
     listings.LanguagesSettings: listings.languages,
     listings.MethodsSettings: listings.methods,

@@ -1,0 +1,144 @@
+"""`isogloss lab`: make a world, pre-train its model, and probe whether it learns in context."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from isogloss.cli.output import print_json, print_table, say
+from isogloss.errors import ConfigError
+from isogloss.lab.making import make
+from isogloss.lab.pretraining import PretrainSettings, pretrain_together
+from isogloss.lab.probing import probe
+from isogloss.lab.shipped import world_of
+from isogloss.lab.tasks import TaskSizes
+from isogloss.lab.world import World, WorldSettings
+from isogloss.model.load import load
+
+
+@dataclass(frozen=True)
+class MakeSettings:
+    """Write a world's model, tasks and parallel text as a user's folder."""
+
+    out: Path
+    """Folder to write."""
+    world: WorldSettings = field(default_factory=WorldSettings)
+    sizes: TaskSizes = field(default_factory=TaskSizes)
+    training: PretrainSettings = field(default_factory=PretrainSettings)
+    no_model: bool = False
+    """Write tasks and text only."""
+    processes: int = 1
+    """Processes that pre-train the model together."""
+    json: bool = False
+    """Print one JSON object and nothing else on standard output."""
+
+
+@dataclass(frozen=True)
+class PretrainCommand:
+    """Pre-train the model of a world, or go on with it."""
+
+    out: Path
+    """Model folder to write."""
+    world: WorldSettings = field(default_factory=WorldSettings)
+    training: PretrainSettings = field(default_factory=PretrainSettings)
+    processes: int = 1
+    """Processes that share each update; `torchrun -m isogloss lab pretrain` does as well."""
+    json: bool = False
+    """Print one JSON object and nothing else on standard output."""
+
+
+@dataclass(frozen=True)
+class ProbeSettings:
+    """Score a lab model on questions that only demonstrations decide."""
+
+    model: tyro.conf.Positional[Path]
+    """A lab model's folder."""
+    items: int = 2000
+    """Questions for each shape, language and number of demonstrations."""
+    json: bool = False
+    """Print one JSON object and nothing else on standard output."""
+
+    def __post_init__(self) -> None:
+        if self.items < 1:
+            raise ConfigError(f"items is {self.items}; it must be 1 or more")
+
+
+Command = (
+    Annotated[MakeSettings, tyro.conf.subcommand("make")]
+    | Annotated[PretrainCommand, tyro.conf.subcommand("pretrain")]
+    | Annotated[ProbeSettings, tyro.conf.subcommand("probe")]
+)
+
+
+@dataclass(frozen=True)
+class LabSettings:
+    """A synthetic world of languages in which alignment is a dial."""
+
+    command: Annotated[Command, tyro.conf.OmitArgPrefixes]
+
+
+def run(settings: LabSettings) -> None:
+    """Carry out one of the three."""
+    command = settings.command
+    if isinstance(command, MakeSettings):
+        make_world(command)
+    elif isinstance(command, PretrainCommand):
+        pretrain_model(command)
+    else:
+        probe_model(command)
+
+
+def make_world(settings: MakeSettings) -> None:
+    """Write the folder and say what is in it."""
+    training = None if settings.no_model else settings.training
+    made = make(
+        settings.out,
+        World(settings.world),
+        settings.sizes,
+        training,
+        processes=settings.processes,
+    )
+    if not _speaks():
+        return
+    if settings.json:
+        tasks = [str(path) for path in made.tasks]
+        print_json({"tasks": tasks, "model": made.model and str(made.model), "record": made.record})
+        return
+    say(f"written to {settings.out}: {len(made.tasks)} tasks, parallel.tsv, documents.txt")
+    for path in made.tasks:
+        say(f"  {path}")
+    if made.model:
+        say(f"model: {made.model} ({made.record['parameters']} parameters)")
+        say(f"next: isogloss train {made.tasks[0].parent} --model {made.model} --target b")
+
+
+def pretrain_model(settings: PretrainCommand) -> None:
+    """Pre-train and say where the model is."""
+    world = World(settings.world)
+    record = pretrain_together(world, settings.training, settings.out, settings.processes)
+    if not _speaks():
+        return
+    if settings.json:
+        print_json(record)
+        return
+    say(f"model: {settings.out} ({record['parameters']} parameters, {record['minutes']} minutes)")
+    say(f"next: isogloss lab probe {settings.out}")
+
+
+def probe_model(settings: ProbeSettings) -> None:
+    """Print accuracy by shape, language and number of demonstrations."""
+    rows = probe(load(str(settings.model)), world_of(settings.model), items=settings.items)
+    if settings.json:
+        print_json(rows)
+        return
+    columns = ("shape", "language", "demonstrations", "value", "low", "high", "items")
+    print_table("accuracy on questions that only demonstrations decide", rows, columns)
+
+
+def _speaks() -> bool:
+    """Whether this is the one process of several (under torchrun) that prints."""
+    return os.environ.get("RANK", "0") == "0"

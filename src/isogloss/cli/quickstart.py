@@ -1,0 +1,58 @@
+"""`isogloss quickstart`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from isogloss.cli.output import print_json, print_table, say
+from isogloss.lab.quickstart import Quickstart, quickstart
+
+
+@dataclass(frozen=True)
+class QuickstartSettings:
+    """Train and compare three methods on a shipped tiny model, offline, in about a minute."""
+
+    dial: Literal["low", "middle", "high"] = "middle"
+    """How closely pre-training tied the two languages."""
+    task: str = "label-new"
+    """A task of the lab: choice, label, span, or one with a rule no document had: choice-new ..."""
+    seed: int = 42
+    """Decides every random choice."""
+    out: Path = Path("quickstart")
+    """Folder for all that is written."""
+    json: bool = False
+    """Print one JSON object and nothing else on standard output."""
+
+
+def run(settings: QuickstartSettings) -> None:
+    """Run it and print the table, what was written, and what to type next."""
+    made = quickstart(settings.out, dial=settings.dial, task=settings.task, seed=settings.seed)
+    if settings.json:
+        print_json(
+            {
+                "rows": made.rows,
+                "seconds": round(made.seconds, 1),
+                "task": str(made.task),
+                "model": str(made.model),
+                "runs": {name: str(each.folder) for name, each in made.runs.items()},
+            }
+        )
+        return
+    _tell(made)
+
+
+def _tell(made: Quickstart) -> None:
+    columns = ("name", "value", "low", "high", "items")
+    print_table(f"{made.task.name}: a to b (95% interval)", made.rows, columns)
+    say(f"{made.seconds:.0f} s; written to {made.folder}:")
+    say(f"  model  {made.model}")
+    say(f"  task   {made.task / 'task.yaml'}")
+    for name, each in made.runs.items():
+        say(f"  {name:<15} {each.folder}")
+    folder = made.runs["cl-icp"].folder
+    say("next:")
+    say(f"  isogloss tasks show {made.task} --target b")
+    say(f"  isogloss evaluate {folder} --demonstrations none")
+    say("  isogloss quickstart --dial low")

@@ -1,0 +1,1 @@
+"""A synthetic world of languages in which alignment is a dial."""

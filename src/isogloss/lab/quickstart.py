@@ -1,0 +1,77 @@
+"""The quickstart: a shipped model, its two-language task, three methods and one table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from isogloss.api import evaluate, train
+from isogloss.errors import ConfigError, suggestion
+from isogloss.lab.making import MODEL, write_world
+from isogloss.lab.shipped import copy_model, shipped, world_of
+from isogloss.lab.tasks import TASKS, TaskSizes
+from isogloss.runs import Json, Run, write_json_file
+
+TABLE = "table.json"
+METHODS: Mapping[str, Mapping[str, Any]] = {
+    "direct-transfer": {"learning_rate": 3e-4, "epochs": 5},
+    "mtl": {"learning_rate": 3e-4, "epochs": 5},
+    "cl-icp": {"learning_rate": 1e-2, "epochs": 20},
+}
+"""Settings for a model of this size; Appendix B.2 has those for 7 to 8 billion parameters."""
+
+
+@dataclass(frozen=True)
+class Quickstart:
+    """What the quickstart made: its rows, the runs by method, and how long it took."""
+
+    folder: Path
+    task: Path
+    model: Path
+    runs: Mapping[str, Run]
+    rows: tuple[Json, ...]
+    seconds: float
+
+
+def quickstart(folder: Path, *, dial: str, task: str, seed: int) -> Quickstart:
+    """Train direct transfer, MTL and CL-ICP, and score them beside the untuned model.
+
+    Everything is written below `folder`; what is there already is not made again.
+
+    Raises:
+        IsoglossError: anything that stops the work.
+    """
+    begun = time.time()
+    names = [each.name for each in TASKS]
+    if task not in names:
+        raise ConfigError(f"no task '{task}'; there is {', '.join(names)}{suggestion(task, names)}")
+    source = shipped(dial)
+    world = world_of(source)
+    place = folder / f"lab-{dial}"
+    write_world(place, world, TaskSizes())
+    if not (place / MODEL).is_dir():
+        copy_model(source, place / MODEL)
+    path = place / "tasks" / task
+    runs, rows = {}, []
+    for method, settings in METHODS.items():
+        run = train(
+            path,
+            model=place / MODEL,
+            target=world.codes[1],
+            method=method,
+            seed=seed,
+            out=folder / "runs",
+            **settings,
+        )
+        scores = evaluate(run, baseline=method == "cl-icp", max_new_tokens=4)
+        own, *others = scores.rows()
+        rows += [{**own, "run": str(run.folder)}, *others]
+        runs[method] = run
+    order = ("zero-shot", "icl", *METHODS)
+    rows.sort(key=lambda row: order.index(row["name"]))
+    content = {"task": task, "dial": dial, "seed": seed, "rows": rows}
+    write_json_file(folder / TABLE, content)
+    return Quickstart(folder, path, place / MODEL, runs, tuple(rows), time.time() - begun)
