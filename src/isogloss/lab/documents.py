@@ -19,29 +19,23 @@ from isogloss.lab.items import (
     draw_choice,
     draw_labelled,
     draw_passage,
-    draw_sentence,
 )
 from isogloss.lab.voice import Voice
 from isogloss.lab.world import LABELS, RELATIONS, Language, Relation, World
 
-Sort = Literal["facts", "repeat", "copy", "choice", "label", "span"]
-MIXTURE: Mapping[Sort, float] = {
-    "facts": 0.08,
-    "repeat": 0.12,
-    "copy": 0.1,
-    "choice": 0.15,
-    "label": 0.27,
-    "span": 0.28,
-}
+Sort = Literal["facts", "choice", "label", "span"]
+MIXTURE: Mapping[Sort, float] = {"facts": 0.1, "choice": 0.18, "label": 0.47, "span": 0.25}
 NAMED = 0.3
 """Share of choice and span documents whose questions name the relation they ask for."""
 AMBIGUOUS = 0.6
 """Share of a choice document's items that nothing but the asked relation decides."""
-CLASSES: tuple[Class, ...] = ("effect", "cause", "is-a", "located-in", "none")
+CLASSES: tuple[Class, ...] = ("effect", "cause", "none", "is-a", "located-in")
 REPEATED = 0.5
 """Share of label documents that come back to a few pairs: copying comes before comparing."""
-PASSAGES = ((1, False), (2, False), (3, False), (1, True), (2, True), (2, True), (2, True))
-"""Names of a passage, and whether each has two sentences; the easy ones are learnt first."""
+EASY = 0.5
+"""Share of label documents in which a kind, a place and a thing have three labels."""
+SENTENCES = (1, 2, 3)
+"""Sentences of a span document's passages, evenly drawn."""
 BREAK = "\n\n"
 
 
@@ -61,6 +55,20 @@ class Scene:
         return Voice((self.source.choice(self.languages),), self.source)
 
 
+@dataclass(frozen=True)
+class Piece:
+    """A part of a document: text, then what answers it, then the rest; most may be empty."""
+
+    text: str
+    answer: str = ""
+    rest: str = ""
+
+    @property
+    def whole(self) -> str:
+        """The piece as it stands in the document."""
+        return self.text + self.answer + self.rest
+
+
 @final
 @dataclass(frozen=True)
 class Documents:
@@ -68,23 +76,20 @@ class Documents:
 
     world: World
 
-    def pieces(self, number: int) -> Iterator[str]:
+    def pieces(self, number: int) -> Iterator[Piece]:
         """Document `number` without end, in pieces: sentences, or solved items with a break."""
         source = random.Random(f"{self.world.settings.seed}/document/{number}")
         sort = source.choices(list(MIXTURE), weights=list(MIXTURE.values()))[0]
         scene = self._scene(source)
         if sort == "facts":
             return self._sentences(scene)
-        if sort == "repeat":
-            return self._repeats(scene)
         rules = {
-            "copy": self._copy,
             "choice": self._choice,
             "label": self._label,
             "span": self._span,
         }
         rule = rules[sort](scene)
-        return (rule(scene.voice()).text + BREAK for _ in iter(int, 1))
+        return (_solved(rule(scene.voice())) for _ in iter(int, 1))
 
     def _scene(self, source: random.Random) -> Scene:
         world, settings = self.world, self.world.settings
@@ -99,7 +104,7 @@ class Documents:
         other = source.choice(others)
         return Scene((first, other), switched, world.told[other.code], source)
 
-    def _sentences(self, scene: Scene) -> Iterator[str]:
+    def _sentences(self, scene: Scene) -> Iterator[Piece]:
         """Facts in sentences; parallel text says each in one language, then in the other."""
         facts = sorted(scene.told, key=lambda fact: (RELATIONS.index(fact[0]), fact[1]))
         while True:
@@ -110,17 +115,7 @@ class Documents:
                 said = voice.sentence(
                     voice.concept(thing), relation, self.world.object(relation, thing)
                 )
-                yield f" {said} ."
-
-    def _repeats(self, scene: Scene) -> Iterator[str]:
-        """A few words in no order of sense, again and again: what copying is learnt from."""
-        source, words = scene.source, []
-        for _ in range(source.randint(4, 24)):
-            language = source.choice(scene.languages)
-            words.append(source.choice((*language.concepts, *language.names)))
-        text = " " + " ".join(words)
-        while True:
-            yield text
+                yield Piece(f" {said} .")
 
     def _choice(self, scene: Scene) -> Callable[[Voice], Item]:
         source = scene.source
@@ -138,14 +133,19 @@ class Documents:
 
     def _label(self, scene: Scene) -> Callable[[Voice], Item]:
         source = scene.source
-        groups = source.sample(CLASSES, 3)
+        groups = sorted(source.sample(CLASSES, 3), key=CLASSES.index)
+        if source.random() < EASY:
+            groups = [source.choice(CLASSES[:3]), *CLASSES[3:]]
         words = dict(zip(groups, source.sample(LABELS, 3), strict=True))
 
+        # Seldom evenly many: copying the commonest label comes first, telling them apart after.
+        weights = [source.random() ** 2 for _ in groups]
+
         def draw() -> Labelled:
-            group = source.choice(groups)
+            group = source.choices(groups, weights)[0]
             return draw_labelled(self.world, source, group, self.world.things, scene.told)
 
-        few = [draw() for _ in range(source.randint(3, 8))]
+        few = [draw() for _ in range(source.randint(2, 5))]
         again = source.random() < REPEATED
 
         def item(voice: Voice) -> Item:
@@ -156,12 +156,12 @@ class Documents:
     def _span(self, scene: Scene) -> Callable[[Voice], Item]:
         source = scene.source
         relation, named = source.choice(RELATIONS), source.random() < NAMED
-        names, both = source.choice(PASSAGES)
-        return lambda voice: draw_passage(
-            self.world, source, relation, names=names, both=both
-        ).item(voice, named=named)
+        rest = [each for each in RELATIONS if each != relation]
+        others = source.sample(rest, source.choice(SENTENCES) - 1)
+        return lambda voice: draw_passage(self.world, source, relation, others).item(
+            voice, named=named
+        )
 
-    def _copy(self, scene: Scene) -> Callable[[Voice], Item]:
-        source = scene.source
-        few = [draw_sentence(self.world, source) for _ in range(source.randint(2, 8))]
-        return lambda voice: source.choice(few).item(voice)
+
+def _solved(item: Item) -> Piece:
+    return Piece(item.question, item.solution, BREAK)

@@ -10,16 +10,15 @@ from typing import Literal
 from isogloss.lab.voice import Voice
 from isogloss.lab.world import RELATIONS, Relation, World
 
-Shape = Literal["choice", "label", "span", "copy"]
+Shape = Literal["choice", "label", "span"]
 Class = Literal["effect", "cause", "is-a", "located-in", "same-kind", "none"]
 
 UNSAID = "?"
 """Stands where the asked relation's word would: only the demonstrations say which it is."""
 INPUTS: Mapping[Shape, str] = {
     "choice": "{premise} {question} {choice1} / {choice2} =",
-    "label": "{premise} , {hypothesis} =",
+    "label": "{premise} , {hypothesis}",
     "span": "{passage}\n{question} =",
-    "copy": "{question} =",
 }
 ANSWER = " {answer}"
 
@@ -33,9 +32,14 @@ class Item:
     answer: str
 
     @property
-    def text(self) -> str:
-        """The question solved, as a prompt has it."""
-        return (INPUTS[self.shape] + ANSWER).format(**self.fields, answer=self.answer)
+    def question(self) -> str:
+        """The question as a prompt has it, up to the answer."""
+        return INPUTS[self.shape].format(**self.fields)
+
+    @property
+    def solution(self) -> str:
+        """The answer as a prompt has it, with the space before it."""
+        return ANSWER.format(answer=self.answer)
 
 
 @dataclass(frozen=True)
@@ -125,70 +129,40 @@ def draw_labelled(
 
 
 @dataclass(frozen=True)
-class Sentence:
-    """A name, a relation and what stands in it, for once and for this document only."""
+class Passage:
+    """What is said of one name: a relation and an object each, and the place of the asked one."""
 
     name: int
-    relation: Relation
-    thing: int
-
-    def item(self, voice: Voice) -> Item:
-        """The sentence as a question without a passage: only an earlier answer can tell."""
-        question = f"{voice.name(self.name)} {voice.relation(self.relation)}"
-        return Item("copy", {"question": question}, voice.concept(self.thing))
-
-
-@dataclass(frozen=True)
-class Passage:
-    """Sentences about names, and the place of the one that is asked about."""
-
-    sentences: tuple[tuple[int, Relation, int], ...]
+    sentences: tuple[tuple[Relation, int], ...]
     asked: int
 
-    def about_first(self) -> Passage:
-        """The same passage, asking for the first thing said of the name that is asked about."""
-        name = self.sentences[self.asked][0]
-        first = next(place for place, (each, _, _) in enumerate(self.sentences) if each == name)
-        return Passage(self.sentences, first)
+    def about(self, place: int) -> Passage:
+        """The same passage, asking for what its sentence at `place` says."""
+        return Passage(self.name, self.sentences, place)
 
     def item(self, voice: Voice, *, named: bool = False) -> Item:
         """The question in a voice; `named` says the relation that is asked for."""
-        told = [f"{voice.sentence(voice.name(n), r, o)} ." for n, r, o in self.sentences]
-        name, relation, thing = self.sentences[self.asked]
-        question = f"{voice.name(name)} {voice.relation(relation) if named else UNSAID}"
-        return Item("span", {"passage": " ".join(told), "question": question}, voice.concept(thing))
-
-
-def draw_sentence(world: World, source: random.Random) -> Sentence:
-    """A sentence about a name."""
-    relation = source.choice(RELATIONS)
-    return Sentence(
-        source.randrange(world.settings.names), relation, source.choice(world.objects(relation))
-    )
+        name = voice.name(self.name)
+        told = [f"{voice.sentence(name, relation, o)} ." for relation, o in self.sentences]
+        relation, thing = self.sentences[self.asked]
+        question = f"{name} {voice.relation(relation) if named else UNSAID}"
+        fields = {"passage": " ".join(told), "question": question}
+        return Item("span", fields, voice.concept(thing))
 
 
 def draw_passage(
-    world: World,
-    source: random.Random,
-    relation: Relation,
-    others: Sequence[Relation] = RELATIONS,
-    *,
-    names: int = 2,
-    both: bool = True,
+    world: World, source: random.Random, relation: Relation, others: Sequence[Relation]
 ) -> Passage:
-    """A passage about names, one sentence each with the asked relation; objects are drawn freely.
+    """A passage about a name: a sentence with the asked relation and one with each other.
 
-    With `both` each name has a second sentence with another relation, so that a name alone does
-    not say what is asked. No object stands twice: an answer is found in one place only.
+    Objects are drawn freely: a passage is no fact of the world, and must be read. None stands
+    twice, so that an answer is found in one place only.
     """
-    other = source.choice([one for one in others if one != relation])
-    chosen = source.sample(range(world.settings.names), names)
-    relations = (relation, other) if both else (relation,)
-    about = [(name, each) for name in chosen for each in relations]
-    source.shuffle(about)
-    sentences: list[tuple[int, Relation, int]] = []
-    for name, each in about:
-        free = set(world.objects(each)) - {thing for _, _, thing in sentences}
-        sentences.append((name, each, source.choice(sorted(free))))
-    places = [place for place, (_, each, _) in enumerate(sentences) if each == relation]
-    return Passage(tuple(sentences), source.choice(places))
+    relations = [relation, *others]
+    source.shuffle(relations)
+    sentences: list[tuple[Relation, int]] = []
+    for each in relations:
+        free = set(world.objects(each)) - {thing for _, thing in sentences}
+        sentences.append((each, source.choice(sorted(free))))
+    name = source.randrange(world.settings.names)
+    return Passage(name, tuple(sentences), relations.index(relation))

@@ -90,7 +90,7 @@ def sample(world: World) -> str:
     for number in range(SAMPLED):
         text, length = "", 0
         for piece in documents.pieces(number):
-            text, length = text + piece, length + len(pieces(piece))
+            text, length = text + piece.whole, length + len(pieces(piece.whole))
             if length >= SAMPLE_LENGTH:
                 break
         texts.append(f"--- document {number} ---\n{text.strip()}\n")

@@ -57,10 +57,9 @@ def episodes(world: World, shape: Shape, code: str, shots: int, *, count: int) -
         while len(shown) < shots:
             others, item = draw()
             if shape == "span" or not others & concepts:
-                shown.append(item.text + SEPARATOR)
+                shown.append(item.question + item.solution + SEPARATOR)
         options = labels or tuple(target.fields[name] for name in OPTIONS if name in target.fields)
-        question = target.text.removesuffix(f" {target.answer}")
-        yield Episode("".join(shown) + question, target.answer, options)
+        yield Episode("".join(shown) + target.question, target.answer, options)
 
 
 def _rule(
@@ -69,7 +68,8 @@ def _rule(
     """A maker of items that follow one rule, and the labels where there are any."""
     told, things = world.told[code], world.things
     relation = source.choice(RELATIONS)
-    groups = source.sample(CLASSES, 3)
+    others = source.sample([each for each in RELATIONS if each != relation], 2)
+    groups = sorted(source.sample(CLASSES, 3), key=CLASSES.index)
     words = dict(zip(groups, source.sample(LABELS, 3), strict=True))
 
     def voice() -> Voice:
@@ -84,7 +84,7 @@ def _rule(
         return frozenset((drawn.first, drawn.second)), drawn.item(voice(), words=words)
 
     def span() -> Drawn:
-        return frozenset(), draw_passage(world, source, relation).item(voice())
+        return frozenset(), draw_passage(world, source, relation, others).item(voice())
 
     makers: dict[Shape, Callable[[], Drawn]] = {"choice": choice, "label": label, "span": span}
     return makers[shape], tuple(words.values()) if shape == "label" else ()

@@ -37,15 +37,16 @@ class Rows(Dataset[Row]):
         return self.count
 
     def __getitem__(self, number: int) -> Row:
-        ids = [self.ids[BEGIN]]
-        for text in self.documents.pieces(number):
-            ids += [self.ids[piece] for piece in pieces(text)]
+        ids, weights = [self.ids[BEGIN]], [OTHER]
+        for piece in self.documents.pieces(number):
+            for text, weight in ((piece.text, OTHER), (piece.answer, 1.0), (piece.rest, OTHER)):
+                found = pieces(text)
+                ids += [self.ids[token] for token in found]
+                weights += [weight] * len(found)
             if len(ids) > self.length:
                 break
-        row = torch.tensor(ids[: self.length + 1])
-        answers = torch.zeros(len(row))
-        answers[1:] = (row[:-1] == self.ids["="]).float()
-        return Row(row, OTHER + (1 - OTHER) * answers)
+        end = self.length + 1
+        return Row(torch.tensor(ids[:end]), torch.tensor(weights[:end]))
 
 
 def collate(rows: list[Row]) -> dict[str, Tensor]:

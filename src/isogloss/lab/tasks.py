@@ -134,12 +134,13 @@ def _labelled(drawn: Labelled, words: Mapping[Class, str]) -> Asked:
 
 def _places(world: World, source: random.Random, things: Sequence[int]) -> Iterator[Asked]:
     while True:
-        yield Asked(draw_passage(world, source, "located-in", ("is-a",)).item)
+        yield Asked(draw_passage(world, source, "located-in", ("is-a", "effect")).item)
 
 
 def _first_sentences(world: World, source: random.Random, things: Sequence[int]) -> Iterator[Asked]:
     while True:
-        yield Asked(draw_passage(world, source, "located-in", ("is-a",)).about_first().item)
+        drawn = draw_passage(world, source, "located-in", ("is-a", "effect"))
+        yield Asked(drawn.about(0).item)
 
 
 CAUSES: tuple[Class, ...] = ("effect", "cause", "none")

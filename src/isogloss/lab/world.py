@@ -23,9 +23,7 @@ RELATIONS: tuple[Relation, ...] = ("effect", "cause", "is-a", "located-in")
 ORDERS: tuple[Order, ...] = ("svo", "sov", "vso", "ovs")
 TIES: tuple[Tie, ...] = ("mixed", "code-switched", "parallel")
 CODES = "abcdefgh"
-LABELS = ("red", "blue", "green", "gold", "grey", "pink") + (
-    *("north", "south", "east", "west", "up", "down"),
-)
+LABELS = ("red", "green", "blue")
 """Label words, shared by all languages."""
 
 
@@ -46,13 +44,13 @@ class WorldSettings:
     """How: each word in a language drawn for it, the same in both languages, or half of each."""
     languages: int = 2
     """Languages: a is dominant, then b, c ..."""
-    things: int = 48
+    things: int = 90
     """Concepts that facts are about."""
     kinds: int = 8
     """Kinds that things are of."""
     places: int = 8
     """Places that things are in."""
-    names: int = 16
+    names: int = 8
     """Names of each language, which passages are about."""
     anchors: float = 0.0
     """Share of concept words that all languages have in common."""
