@@ -205,7 +205,7 @@ def test_the_dominant_languages_share_is_its_setting(dominance: float) -> None:
 
 
 def test_a_tie_in_parallel_says_each_item_in_one_language() -> None:
-    world, documents = documents_of(dial=1.0, tie="parallel")
+    _, documents = documents_of(dial=1.0, tie="parallel")
     for document in of_sort(documents, "sentence", *QUESTIONS):
         assert all(len(item.codes) == 1 for item in document)
     for document in of_sort(documents, "sentence"):
@@ -223,7 +223,7 @@ def test_a_tie_in_parallel_says_each_item_in_one_language() -> None:
 
 
 def test_a_code_switched_tie_mixes_the_words_of_an_item() -> None:
-    world, documents = documents_of(dial=1.0, tie="code-switched")
+    _, documents = documents_of(dial=1.0, tie="code-switched")
     items = [item for each in of_sort(documents, "sentence", *QUESTIONS) for item in each]
     mixed = sum(len(item.codes) == 2 for item in items)
     assert mixed > 0.5 * len(items)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
+import inspect
+import json
 import os
 import subprocess
 import sys
@@ -45,8 +48,6 @@ def digest(world: World, documents: Documents) -> str:
 
 
 def test_a_world_and_its_text_are_the_same_in_another_process() -> None:
-    import inspect
-
     program = TWIN.replace("DIGEST(", "digest(").replace(
         "world = World", inspect.getsource(digest) + "\nworld = World", 1
     )
@@ -103,9 +104,9 @@ def test_anchors_are_the_same_concepts_in_all_languages(share: float, count: int
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_effects_are_one_cycle_and_causes_the_way_back(seed: int) -> None:
-    world = World(WorldSettings(seed=seed, things=11))
+    world = World(WorldSettings(seed=seed, things=13, kinds=3))
     thing, walked = 0, []
-    for _ in range(11):
+    for _ in range(13):
         walked.append(thing)
         after = world.object("effect", thing)
         assert world.object("cause", after) == thing
@@ -115,7 +116,7 @@ def test_effects_are_one_cycle_and_causes_the_way_back(seed: int) -> None:
     assert sorted(walked) == list(world.things)
 
 
-@pytest.mark.parametrize(("things", "kinds", "places"), [(48, 8, 8), (20, 3, 6), (9, 9, 4)])
+@pytest.mark.parametrize(("things", "kinds", "places"), [(48, 8, 8), (20, 3, 6), (38, 9, 4)])
 def test_kinds_and_places_are_dealt_evenly(things: int, kinds: int, places: int) -> None:
     world = World(WorldSettings(things=things, kinds=kinds, places=places))
     for relation, number, start in (
@@ -190,9 +191,11 @@ WRONG = [
     ({"dominance": 1}, "dominance is 1"),
     ({"languages": 1}, "languages is 1; it must be 2 to 8"),
     ({"languages": 9}, "languages is 9"),
-    ({"things": 7}, "things is 7; it must be 8 or more"),
-    ({"kinds": 1}, "kinds is 1"),
-    ({"places": 1}, "places is 1"),
+    ({"things": 31}, "things is 31; it must be 32 or more, four for each of the 8 kinds"),
+    ({"kinds": 2}, "kinds is 2; it must be 3 or more"),
+    ({"places": 2}, "places is 2"),
+    ({"seed": -1}, "seed is -1"),
+    ({"seed": 2**32}, "seed is 4294967296; it must be from 0 to 4294967295"),
     ({"names": 3}, "names is 3"),
     ({"orders": ("svo", "osv")}, "order is 'osv'; it must be svo or sov or vso or ovs"),
     ({"orders": ()}, "orders"),
@@ -208,10 +211,13 @@ def test_a_wrong_setting_is_named(given: dict[str, object], said: str) -> None:
     assert said in str(caught.value)
 
 
-def test_settings_come_back_from_json() -> None:
-    import dataclasses
-    import json
+@pytest.mark.parametrize("share", [0, 0.01])
+def test_a_language_that_tells_next_to_nothing_is_refused(share: float) -> None:
+    with pytest.raises(ConfigError, match=f"told is {share}; that leaves language b too few facts"):
+        World(WorldSettings(told=share))
 
+
+def test_settings_come_back_from_json() -> None:
     settings = WorldSettings(seed=4, dial=0.3, orders=("svo", "sov"), suffixes=(False, True))
     record = json.loads(json.dumps(dataclasses.asdict(settings)))
     assert world_settings_from(record, "lab.json") == settings
