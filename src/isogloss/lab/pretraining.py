@@ -178,9 +178,12 @@ def record_of(world: World, settings: PretrainSettings) -> Json:
 def _finished(folder: Path, deciding: Json) -> Json:
     record = read_json_file(folder / RECORD)
     _check_same(folder / RECORD, record, deciding)
-    if record.get("sha256") != file_digest(folder / WEIGHTS):
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        raise RunError(f"{weights}: found no weights; remove {folder} to make them again")
+    if record.get("sha256") != file_digest(weights):
         raise RunError(
-            f"{folder / WEIGHTS}: found weights that were changed since they were made "
+            f"{weights}: found weights that were changed since they were made "
             f"(their SHA-256 is not the one in {RECORD}); remove {folder} to make them again"
         )
     return record
