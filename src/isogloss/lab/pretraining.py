@@ -157,6 +157,7 @@ def pretrain_together(
 def _share(world: WorldSettings, settings: PretrainSettings, folder: Path, processes: int) -> Json:
     """One process's part."""
     logging.set_verbosity_error()
+    logging.disable_progress_bar()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
     return pretrain(World(world), settings, folder)
 
@@ -355,6 +356,7 @@ def _arguments(world: World, settings: PretrainSettings, work: Path) -> Training
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=False,
+        ddp_find_unused_parameters=False,  # there are none, and looking for them warns
     )
     arguments._n_gpu = min(1, arguments.n_gpu)
     count = arguments.world_size
