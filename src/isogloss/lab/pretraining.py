@@ -131,11 +131,10 @@ def pretrain_together(
         ConfigError: `processes` is below 1.
         RunError: a process failed; it has said why.
     """
-    if processes < 1:
-        raise ConfigError(f"processes is {processes}; it must be 1 or more")
+    check_processes(processes)
     if processes == 1 or (folder / RECORD).is_file():
         return pretrain(world, settings, folder)
-    _check_shares(settings, processes)
+    check_processes(processes, settings)
     launch = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -162,8 +161,15 @@ def _share(world: WorldSettings, settings: PretrainSettings, folder: Path, proce
     return pretrain(World(world), settings, folder)
 
 
-def _check_shares(settings: PretrainSettings, processes: int) -> None:
-    if settings.rows % processes:
+def check_processes(processes: int, settings: PretrainSettings | None = None) -> None:
+    """Whether there are any, and whether they can share these settings' rows evenly.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    if processes < 1:
+        raise ConfigError(f"processes is {processes}; it must be 1 or more")
+    if settings and settings.rows % processes:
         raise ConfigError(
             f"rows is {settings.rows}; it must be a multiple of the processes, {processes}"
         )
@@ -360,7 +366,7 @@ def _arguments(world: World, settings: PretrainSettings, work: Path) -> Training
     )
     arguments._n_gpu = min(1, arguments.n_gpu)
     count = arguments.world_size
-    _check_shares(settings, count)
+    check_processes(count, settings)
     arguments.per_device_train_batch_size = settings.rows // count
     return arguments
 
