@@ -77,17 +77,19 @@ def draw_choice(
     """A question about one of `subjects` by facts that are `told`.
 
     Ambiguous: the wrong option stands in another relation (one of `others`) to the same subject,
-    so both would do if the relation is not known. Otherwise it is what stands in the asked
-    relation to another thing, so that the fact itself must be known.
+    so both would do if the relation is not known. Otherwise it stands in the asked relation to
+    another thing and in none to this one, so that the fact itself must be known.
     """
     subject = source.choice([thing for thing in subjects if (relation, thing) in told])
     right = world.object(relation, subject)
-    wrong = right
-    if ambiguous:
-        rest = [other for other in others if other != relation and (other, subject) in told]
-        wrong = world.object(source.choice(rest), subject) if rest else right
-    while wrong in (right, subject):
-        wrong = source.choice(world.objects(relation))
+    rest = [other for other in others if other != relation and (other, subject) in told]
+    if ambiguous and rest:
+        wrong = world.object(source.choice(rest), subject)
+    else:
+        near = {subject, *(world.object(other, subject) for other in RELATIONS)}
+        wrong = right
+        while wrong in near:
+            wrong = source.choice(world.objects(relation))
     return Choice(subject, relation, right, wrong, source.random() < 0.5)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from isogloss.errors import RunError
 from isogloss.lab.documents import Documents
-from isogloss.lab.pretraining import PretrainSettings, pretrain_together
+from isogloss.lab.pretraining import RECORD, PretrainSettings, check_processes, pretrain_together
 from isogloss.lab.shipped import copy_model, shipped_like
 from isogloss.lab.tasks import TASKS, TaskSizes, write_task
 from isogloss.lab.tokenizer import pieces
@@ -43,7 +43,10 @@ def make(
 
     Raises:
         RunError: the folder holds another world or model, or cannot be written.
+        ConfigError: `processes` is below 1, or the rows cannot be shared evenly among them.
     """
+    made = (folder / MODEL / RECORD).is_file()
+    check_processes(processes, None if made else training)
     tasks = write_world(folder, world, sizes)
     if training is None:
         return Made(folder, tasks, None, {})

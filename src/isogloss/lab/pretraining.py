@@ -131,11 +131,10 @@ def pretrain_together(
         ConfigError: `processes` is below 1.
         RunError: a process failed; it has said why.
     """
-    if processes < 1:
-        raise ConfigError(f"processes is {processes}; it must be 1 or more")
+    check_processes(processes)
     if processes == 1 or (folder / RECORD).is_file():
         return pretrain(world, settings, folder)
-    _check_shares(settings, processes)
+    check_processes(processes, settings)
     launch = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -157,12 +156,20 @@ def pretrain_together(
 def _share(world: WorldSettings, settings: PretrainSettings, folder: Path, processes: int) -> Json:
     """One process's part."""
     logging.set_verbosity_error()
+    logging.disable_progress_bar()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
     return pretrain(World(world), settings, folder)
 
 
-def _check_shares(settings: PretrainSettings, processes: int) -> None:
-    if settings.rows % processes:
+def check_processes(processes: int, settings: PretrainSettings | None = None) -> None:
+    """Whether there are any, and whether they can share these settings' rows evenly.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    if processes < 1:
+        raise ConfigError(f"processes is {processes}; it must be 1 or more")
+    if settings and settings.rows % processes:
         raise ConfigError(
             f"rows is {settings.rows}; it must be a multiple of the processes, {processes}"
         )
@@ -178,9 +185,12 @@ def record_of(world: World, settings: PretrainSettings) -> Json:
 def _finished(folder: Path, deciding: Json) -> Json:
     record = read_json_file(folder / RECORD)
     _check_same(folder / RECORD, record, deciding)
-    if record.get("sha256") != file_digest(folder / WEIGHTS):
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        raise RunError(f"{weights}: found no weights; remove {folder} to make them again")
+    if record.get("sha256") != file_digest(weights):
         raise RunError(
-            f"{folder / WEIGHTS}: found weights that were changed since they were made "
+            f"{weights}: found weights that were changed since they were made "
             f"(their SHA-256 is not the one in {RECORD}); remove {folder} to make them again"
         )
     return record
@@ -368,10 +378,11 @@ def _arguments(world: World, settings: PretrainSettings, work: Path) -> Training
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=False,
+        ddp_find_unused_parameters=False,  # there are none, and looking for them warns
     )
     arguments._n_gpu = min(1, arguments.n_gpu)
     count = arguments.world_size
-    _check_shares(settings, count)
+    check_processes(count, settings)
     arguments.per_device_train_batch_size = settings.rows // count
     return arguments
 

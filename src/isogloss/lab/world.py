@@ -71,9 +71,15 @@ class WorldSettings:
             raise ConfigError(f"dominance is {self.dominance}; it must be between 0 and 1")
         if not 2 <= self.languages <= len(CODES):
             raise ConfigError(f"languages is {self.languages}; it must be 2 to {len(CODES)}")
-        for name, least in (("things", 8), ("kinds", 2), ("places", 2), ("names", 4)):
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"seed is {self.seed}; it must be from 0 to {2**32 - 1}")
+        # A passage may name three of them; a thing of its kind must be neither cause nor effect.
+        for name, least in (("kinds", 3), ("places", 3), ("names", 4), ("things", 4 * self.kinds)):
             if getattr(self, name) < least:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be {least} or more")
+                more = f", four for each of the {self.kinds} kinds" if name == "things" else ""
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)}; it must be {least} or more{more}"
+                )
         for order in self.orders:
             if order not in ORDERS:
                 raise ConfigError(f"order is '{order}'; it must be {' or '.join(ORDERS)}")
@@ -208,6 +214,12 @@ class World:
                 ("cause", self.object(r, x)) for r, x in drawn if r == "effect"
             ]
             told[code] = frozenset([*drawn, *causes])
+            for relation in RELATIONS:
+                if len({self.object(r, x) for r, x in told[code] if r == relation}) < 2:
+                    raise ConfigError(
+                        f"told is {self.settings.told}; that leaves language {code} too few facts "
+                        f"of '{relation}' to be asked about; give more"
+                    )
         return told
 
     @cached_property
