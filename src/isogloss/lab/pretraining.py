@@ -59,7 +59,7 @@ PACKAGES = ("isogloss", "torch", "transformers", "tokenizers")
 class PretrainSettings:
     """The model and its pre-training."""
 
-    steps: int = 12000
+    steps: int = 6000
     """Updates."""
     rows: int = 8
     """Documents of an update, over all processes together."""

@@ -13,7 +13,7 @@ from isogloss.lab.documents import Documents
 from isogloss.lab.tokenizer import BEGIN, pieces, tokens
 from isogloss.lab.world import World
 
-OTHER = 0.15
+OTHER = 0.3
 """What a token counts that is no answer, beside 1: most of them nothing can tell beforehand."""
 
 
