@@ -83,8 +83,7 @@ def test_a_choice_episode_asks_one_relation_and_only_that_decides(world: World, 
         assert episode.answer == world.languages[code].concepts[target.thing]
         assert set(episode.options) <= set(episode.text.split("\n\n")[-1].split())
     assert set(rules) == set(RELATIONS)
-    # Of a thing may be told the asked fact alone: then there is nothing else to offer.
-    assert ambiguous >= (1.0 if code == "a" else 0.9) * COUNT
+    assert ambiguous == COUNT
 
 
 @pytest.mark.parametrize("code", ["a", "b"])

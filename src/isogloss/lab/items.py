@@ -77,12 +77,17 @@ def draw_choice(
     """A question about one of `subjects` by facts that are `told`.
 
     Ambiguous: the wrong option stands in another relation (one of `others`) to the same subject,
-    so both would do if the relation is not known. Otherwise it stands in the asked relation to
-    another thing and in none to this one, so that the fact itself must be known.
+    so both would do if the relation is not known; only where nothing else is told of any subject
+    it cannot. Otherwise it stands in the asked relation to another thing and in none to this one,
+    so that the fact itself must be known.
     """
-    subject = source.choice([thing for thing in subjects if (relation, thing) in told])
+    rivals = [other for other in others if other != relation]
+    asked = [thing for thing in subjects if (relation, thing) in told]
+    if ambiguous:
+        asked = [x for x in asked if any((other, x) in told for other in rivals)] or asked
+    subject = source.choice(asked)
     right = world.object(relation, subject)
-    rest = [other for other in others if other != relation and (other, subject) in told]
+    rest = [other for other in rivals if (other, subject) in told]
     if ambiguous and rest:
         wrong = world.object(source.choice(rest), subject)
     else:
