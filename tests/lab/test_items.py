@@ -7,13 +7,12 @@ import pytest
 
 from isogloss.lab.items import (
     Choice,
+    Item,
     Labelled,
     Passage,
-    Sentence,
     draw_choice,
     draw_labelled,
     draw_passage,
-    draw_sentence,
 )
 from isogloss.lab.voice import Voice
 from isogloss.lab.world import RELATIONS, Language, World, WorldSettings
@@ -39,39 +38,39 @@ def world() -> World:
     return World(WorldSettings(seed=2))
 
 
+def solved(item: Item) -> str:
+    return item.question + item.solution
+
+
 def test_the_wording_of_each_shape() -> None:
     voice = Voice.of(A)
     choice = Choice(0, "effect", 1, 2, right_first=True)
-    assert choice.item(voice).text == "sun ? heat / star = heat"
-    assert choice.item(voice, named=True).text == "sun makes heat / star = heat"
+    assert solved(choice.item(voice)) == "sun ? heat / star = heat"
+    assert solved(choice.item(voice, named=True)) == "sun makes heat / star = heat"
     other = Choice(0, "effect", 1, 2, right_first=False).item(voice)
-    assert other.text == "sun ? star / heat = heat"
+    assert solved(other) == "sun ? star / heat = heat"
     assert (other.fields["choice1"], other.fields["choice2"]) == ("star", "heat")
-    words = {"effect": "red", "none": "up"}
-    assert Labelled(0, 1, "effect").item(voice, words=words).text == "sun , heat = red"
-    assert Labelled(0, 3, "none").item(voice, words=words).text == "sun , sky = up"
-    assert Sentence(1, "is-a", 2).item(voice).text == "Bob is = star"
-    passage = Passage(((0, "is-a", 2), (1, "is-a", 0), (1, "located-in", 3)), 2)
-    told = "Ann is star . Bob is sun . Bob in sky .\n"
-    assert passage.item(voice).text == told + "Bob ? = sky"
-    assert passage.item(voice, named=True).text == told + "Bob in = sky"
+    words = {"effect": "red", "none": "blue"}
+    assert solved(Labelled(0, 1, "effect").item(voice, words=words)) == "sun , heat red"
+    assert solved(Labelled(0, 3, "none").item(voice, words=words)) == "sun , sky blue"
+    passage = Passage(1, (("is-a", 2), ("effect", 0), ("located-in", 3)), 2)
+    told = "Bob is star . Bob makes sun . Bob in sky .\n"
+    assert solved(passage.item(voice)) == told + "Bob ? = sky"
+    assert solved(passage.item(voice, named=True)) == told + "Bob in = sky"
 
 
 def test_another_language_has_its_own_order_and_suffix_in_sentences_only() -> None:
     voice = Voice.of(B)
-    passage = Passage(((0, "is-a", 2), (1, "located-in", 3)), 0)
-    told = "Ayse yildiz -yib dir . Can gok -yib de .\n"
-    assert passage.item(voice, named=True).text == told + "Ayse dir = yildiz"
-    assert Choice(0, "effect", 1, 2, right_first=True).item(voice).text == (
-        "gunes ? isi / yildiz = isi"
-    )
+    passage = Passage(0, (("is-a", 2), ("located-in", 3)), 0)
+    told = "Ayse yildiz -yib dir . Ayse gok -yib de .\n"
+    assert solved(passage.item(voice, named=True)) == told + "Ayse dir = yildiz"
+    choice = Choice(0, "effect", 1, 2, right_first=True).item(voice)
+    assert solved(choice) == "gunes ? isi / yildiz = isi"
 
 
-def test_asking_for_the_first_thing_said_of_the_same_name() -> None:
-    sentences = ((0, "is-a", 2), (1, "is-a", 0), (1, "located-in", 3), (0, "located-in", 1))
-    firsts = [Passage(sentences, asked).about_first() for asked in range(4)]
-    assert [passage.asked for passage in firsts] == [0, 1, 1, 0]
-    assert all(passage.sentences == sentences for passage in firsts)
+def test_asking_for_what_another_sentence_says() -> None:
+    passage = Passage(1, (("is-a", 2), ("located-in", 3)), 1)
+    assert passage.about(0) == Passage(1, (("is-a", 2), ("located-in", 3)), 0)
 
 
 @pytest.mark.parametrize("relation", RELATIONS)
@@ -121,7 +120,7 @@ def test_only_knowledge_decides_the_other_choices(world: World, relation: str) -
         assert all(world.object(other, drawn.subject) != drawn.wrong for other in RELATIONS)
 
 
-@pytest.mark.parametrize("group", [*RELATIONS, "same-kind", "none"])
+@pytest.mark.parametrize("group", [*RELATIONS, "other-kind", "none"])
 def test_a_labelled_pair_is_of_its_class(world: World, group: str) -> None:
     source, told = random.Random(0), world.told["b"]
     for _ in range(300):
@@ -133,46 +132,39 @@ def test_a_labelled_pair_is_of_its_class(world: World, group: str) -> None:
             assert drawn.second == world.object(group, drawn.first)
             assert (group, drawn.first) in told
             continue
-        assert drawn.second in world.things
         assert not any(world.object(r, drawn.first) == drawn.second for r in RELATIONS)
-        if group == "same-kind":
-            kinds = {world.object("is-a", thing) for thing in (drawn.first, drawn.second)}
-            assert len(kinds) == 1
+        if group == "other-kind":
+            assert drawn.second in world.objects("is-a")
+            assert ("is-a", drawn.first) in told
+        else:
+            assert drawn.second in world.things
 
 
 @pytest.mark.parametrize("relation", RELATIONS)
-@pytest.mark.parametrize(("names", "both"), [(1, False), (3, False), (1, True), (2, True)])
-def test_the_answer_is_found_once_in_its_passage(
-    world: World, relation: str, names: int, both: bool
-) -> None:
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+def test_the_answer_is_found_once_in_its_passage(world: World, relation: str, count: int) -> None:
     source = random.Random(0)
+    others = [each for each in RELATIONS if each != relation][:count]
     asked_places = set()
     for _ in range(150):
-        passage = draw_passage(world, source, relation, names=names, both=both)
-        assert len(passage.sentences) == names * (2 if both else 1)
-        objects = [thing for _, _, thing in passage.sentences]
+        passage = draw_passage(world, source, relation, others)
+        assert sorted(each for each, _ in passage.sentences) == sorted([relation, *others])
+        objects = [thing for _, thing in passage.sentences]
         assert len(set(objects)) == len(objects)
-        assert all(thing in world.objects(each) for _, each, thing in passage.sentences)
-        about = Counter((name, each) for name, each, _ in passage.sentences)
-        assert set(about.values()) == {1}
-        assert len({name for name, _, _ in passage.sentences}) == names
-        name, each, _ = passage.sentences[passage.asked]
-        assert each == relation
-        seconds = {each for _, each, _ in passage.sentences} - {relation}
-        assert len(seconds) == (1 if both else 0)
+        assert all(thing in world.objects(each) for each, thing in passage.sentences)
+        assert passage.sentences[passage.asked][0] == relation
         item = passage.item(Voice.of(world.languages["b"]))
         assert item.fields["passage"].split().count(item.answer) == 1
-        assert item.fields["question"].split()[0] == world.languages["b"].names[name]
+        assert item.fields["question"].split()[0] == world.languages["b"].names[passage.name]
         asked_places.add(passage.asked)
-    assert asked_places == set(range(len(passage.sentences)))
+    assert asked_places == set(range(count + 1))
 
 
-def test_a_sentence_is_about_a_name_and_an_object_of_its_relation(world: World) -> None:
+def test_a_passage_is_no_fact_of_the_world(world: World) -> None:
     source = random.Random(0)
-    drawn = [draw_sentence(world, source) for _ in range(300)]
-    assert {each.relation for each in drawn} == set(RELATIONS)
-    assert {each.name for each in drawn} == set(range(16))
-    assert all(each.thing in world.objects(each.relation) for each in drawn)
+    things = Counter(draw_passage(world, source, "is-a", ()).sentences[0][1] for _ in range(400))
+    assert set(things) == set(world.objects("is-a"))
+    assert max(things.values()) < 2 * min(things.values()) + 20
 
 
 def test_a_mixed_voice_keeps_a_word_in_one_language_for_as_long_as_it_lasts(world: World) -> None:
@@ -202,11 +194,12 @@ def test_a_mixed_choice_repeats_its_answer_as_it_stands_among_the_options(world:
         drawn = draw_choice(world, source, "is-a", world.things, told, ambiguous=True)
         item = drawn.item(Voice(languages, source))
         assert item.answer in (item.fields["choice1"], item.fields["choice2"])
-        passage = draw_passage(world, source, "is-a").item(Voice(languages, source), named=True)
+        drawn_passage = draw_passage(world, source, "is-a", ("effect", "located-in"))
+        passage = drawn_passage.item(Voice(languages, source), named=True)
         assert passage.fields["passage"].split().count(passage.answer) == 1
         name, relation = passage.fields["question"].split()
         assert f" {name} " in f" {passage.fields['passage']} "
-        assert passage.fields["passage"].split().count(relation) == 2
+        assert passage.fields["passage"].split().count(relation) == 1
 
 
 def test_order_and_suffix_of_a_mixed_voice_are_of_one_language() -> None:

@@ -10,7 +10,7 @@ import pytest
 from isogloss.errors import ConfigError
 from isogloss.lab.documents import Documents
 from isogloss.lab.tasks import TASKS, LabTask, TaskSizes, label_words, write_task
-from isogloss.lab.world import LABELS, World, WorldSettings
+from isogloss.lab.world import LABELS, RELATIONS, World, WorldSettings
 from isogloss.tasks.opening import open_task
 from isogloss.tasks.own_data import check_task
 from isogloss.tasks.splits import make_split
@@ -68,7 +68,7 @@ def test_a_task_is_one_like_any_users(written: Path, world: World, task: LabTask
     assert problems == []
     assert opened is not None
     assert (opened.kind, opened.dominant, opened.languages) == (task.shape, "a", ("a", "b", "c"))
-    most = min(60, 32) if task.shape == "choice" else 60
+    most = 60
     counts = {(row["language"], row["split"]): row["items"] for row in found}
     assert counts == {
         **{(code, "test"): 120 for code in "abc"},
@@ -100,8 +100,8 @@ def test_items_are_parallel_over_languages(written: Path, world: World, name: st
 def test_the_things_of_training_and_test_are_others(written: Path, name: str) -> None:
     train = [row["premise"] for row in rows(written, name, "a", "train")]
     test = [row["premise"] for row in rows(written, name, "a", "test")]
-    assert len(set(train)) == len(train) == 32, "each thing once: no demonstration tells"
-    assert len(set(test)) == 16
+    assert len(set(train)) == len(train) == 60, "each thing once: no demonstration tells"
+    assert len(set(test)) == 30
     assert not set(train) & set(test)
 
 
@@ -121,85 +121,94 @@ def test_the_choice_task_asks_for_the_effect(world: World, files) -> None:
             wrong = row["choice2" if row["answer"] == "choice1" else "choice1"]
             assert reader.concept(row[row["answer"]]) == world.object("effect", subject)
             assert reader.concept(wrong) not in (subject, world.object("effect", subject))
-            wrongs[reader.concept(wrong) == world.object("cause", subject)] += 1
+            stands = [r for r in RELATIONS if world.object(r, subject) == reader.concept(wrong)]
+            wrongs[stands[0] if stands else "another's"] += 1
             assert row["told"] == (("effect", subject) in world.told[code])
         if split == "test":
-            assert 0.3 < wrongs[True] / len(found) < 0.7
+            assert 0.3 < wrongs["another's"] / len(found) < 0.7
+            assert min(wrongs[r] for r in ("cause", "is-a", "located-in")) > 0.05 * len(found)
             assert 0.3 < sum(row["answer"] == "choice1" for row in found) / len(found) < 0.7
 
 
-def test_the_new_choice_task_asks_for_the_kind_of_the_effect(world: World, files) -> None:
+def test_the_new_choice_task_asks_for_what_is_not_the_effect(world: World, files) -> None:
     reader = Reader(world)
-    for split, code, found in files("choice-new"):
-        wrongs = Counter()
+    for _, code, found in files("choice-new"):
         for row in found:
             subject = reader.concept(row["premise"])
-            effect = world.object("effect", subject)
             wrong = row["choice2" if row["answer"] == "choice1" else "choice1"]
             right = reader.concept(row[row["answer"]])
-            assert right == world.object("is-a", effect)
-            assert reader.concept(wrong) in world.objects("is-a")
-            assert reader.concept(wrong) != right
-            wrongs[reader.concept(wrong) == world.object("is-a", subject)] += 1
-            needed = {("effect", subject), ("is-a", effect)}
-            assert row["told"] == (needed <= world.told[code])
-        if split == "test":
-            assert 0.25 < wrongs[True] / len(found) < 0.75
+            assert reader.concept(wrong) == world.object("effect", subject)
+            assert right in world.things
+            assert all(world.object(relation, subject) != right for relation in RELATIONS)
+            assert row["told"] == (("effect", subject) in world.told[code])
 
 
-@pytest.mark.parametrize("name", LABELLED)
-def test_the_label_tasks_tell_apart_their_classes(world: World, files, name: str) -> None:
-    reader = Reader(world)
-    seen = Counter()
-    for split, code, found in files(name):
+def test_the_label_task_tells_apart_effect_cause_and_kind(world: World, files) -> None:
+    reader, seen = Reader(world), Counter()
+    for split, code, found in files("label"):
         for row in found:
             first, second = reader.concept(row["premise"]), reader.concept(row["hypothesis"])
-            kinds = {world.object("is-a", thing) for thing in (first, second)}
-            facts = frozenset({("is-a", first), ("is-a", second)})
-            if world.object("effect", first) == second:
-                group, needed = "effect", {("effect", first)}
-            elif name == "label" and world.object("cause", first) == second:
-                group, needed = "cause", {("cause", first)}
-            elif name == "label-new" and len(kinds) == 1:
-                group, needed = "same-kind", facts
-            else:
-                group, needed = "none", set()
-                assert world.object("cause", first) != second
+            (group,) = (r for r in RELATIONS if world.object(r, first) == second)
             assert row["answer"] == group
-            assert row["told"] == (needed <= world.told[code])
+            assert row["told"] == ((group, first) in world.told[code])
+            seen[group] += (split, code) == ("test", "a")
+    assert set(seen) == {"effect", "cause", "is-a"}
+    assert min(seen.values()) > 0.15 * SIZES.test_items
+
+
+def test_the_new_label_task_tells_a_wrong_kind_from_the_right_one(world: World, files) -> None:
+    reader, seen = Reader(world), Counter()
+    for split, code, found in files("label-new"):
+        for row in found:
+            first, second = reader.concept(row["premise"]), reader.concept(row["hypothesis"])
+            group = "none"
+            if second in world.objects("is-a"):
+                group = "is-a" if world.object("is-a", first) == second else "other-kind"
+            else:
+                assert second not in (world.object("effect", first), world.object("cause", first))
+            assert row["answer"] == group
+            known = group == "none" or ("is-a", first) in world.told[code]
+            assert row["told"] == known
             seen[group] += (split, code) == ("test", "a")
     assert len(seen) == 3
     assert min(seen.values()) > 0.15 * SIZES.test_items
 
 
-def test_the_span_task_asks_where_the_named_one_is(world: World, files) -> None:
+def passages(reader: Reader, found) -> list[tuple[list[str | None], list[str], dict]]:
+    """Of each row the relations and objects that its passage says, all of the one named."""
+    read = []
+    for row in found:
+        told = [sentence.split() for sentence in row["passage"].split(" .") if sentence]
+        name, mark = row["question"].split()
+        assert mark == "?"
+        assert {who for who, _, _ in told} == {name}
+        assert row["told"] is True, "a passage tells all"
+        objects = [thing for _, _, thing in told]
+        assert len(set(objects)) == 3
+        read.append(([reader.relation(verb) for _, verb, _ in told], objects, row))
+    return read
+
+
+def test_the_span_task_asks_what_the_named_one_causes(world: World, files) -> None:
     reader, places = Reader(world), set()
     for _, _, found in files("span"):
-        for row in found:
-            assert row["told"] is True, "a passage tells all"
-            told = [sentence.split() for sentence in row["passage"].split(" .") if sentence]
-            name, mark = row["question"].split()
-            assert mark == "?"
-            (answer,) = (o for n, verb, o in told
-                         if n == name and reader.relation(verb) == "located-in")  # fmt: skip
-            assert row["answer"] == answer
-            assert row["passage"].split().count(answer) == 1
-            assert len({n for n, _, _ in told}) == 2
-            places.add([o for _, _, o in told].index(answer))
-    assert places == {0, 1, 2, 3}
+        for relations, objects, row in passages(reader, found):
+            assert set(relations) == {"effect", "cause", "located-in"}
+            place = relations.index("effect")
+            assert row["answer"] == objects[place]
+            places.add(place)
+    assert places == {0, 1, 2}
 
 
-def test_the_new_span_task_asks_for_the_first_thing_said(world: World, files) -> None:
-    reader, relations = Reader(world), Counter()
+def test_the_new_span_task_asks_what_is_said_next(world: World, files) -> None:
+    reader, places = Reader(world), set()
     for _, _, found in files("span-new"):
-        for row in found:
-            told = [sentence.split() for sentence in row["passage"].split(" .") if sentence]
-            name = row["question"].split()[0]
-            verb, answer = next((verb, o) for n, verb, o in told if n == name)
-            assert row["answer"] == answer
-            relations[reader.relation(verb)] += 1
-    assert set(relations) == {"located-in", "is-a"}
-    assert min(relations.values()) > 0.3 * relations.total()
+        for relations, objects, row in passages(reader, found):
+            place = relations.index("effect")
+            after = place + 1 if place < 2 else 0
+            assert row["answer"] == objects[after]
+            places.add(after)
+    assert places == {0, 1, 2}
 
 
 def test_what_was_not_told_is_marked_in_some_items_only(files) -> None:

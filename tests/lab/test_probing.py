@@ -45,7 +45,7 @@ def test_an_episode_has_its_demonstrations_and_an_open_question(
     made = drawn(world, shape, "b", shots)
     assert len(made) == COUNT
     for episode in made:
-        assert episode.text.endswith(" =")
+        assert episode.text.endswith(" =") or shape == "label"
         items = read(world, episode)
         assert [item.sort for item in items] == [shape] * (shots + 1)
         assert all(item.codes == {"b"} for item in items)
@@ -101,7 +101,7 @@ def test_a_label_episode_has_one_meaning_for_each_label(world: World, code: str)
         assert len(set(episode.options)) == 3
         assert set(episode.options) <= set(LABELS)
         meanings.update(meaning.items())
-    assert len(meanings) > 20, "a label means something else in another episode"
+    assert len(meanings) == 15, "each of three labels means each of five classes"
 
 
 def test_a_span_episode_asks_one_relation(world: World) -> None:
@@ -114,7 +114,7 @@ def test_a_span_episode_asks_one_relation(world: World) -> None:
             passage, rest = item.split("\n")
             question, answer = rest.split(" = ")
             told = [sentence.split() for sentence in passage.split(" .") if sentence]
-            assert len(told) == 4
+            assert len(told) == 3
             found = [
                 words[v] for n, v, thing in told if (n, thing) == (question.split()[0], answer)
             ]

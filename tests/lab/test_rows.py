@@ -11,7 +11,7 @@ from isogloss.lab.documents import Documents
 from isogloss.lab.rows import Rows, collate
 from isogloss.lab.tasks import TASKS, TaskSizes, write_task
 from isogloss.lab.tokenizer import build_tokenizer, pieces, tokens
-from isogloss.lab.world import World, WorldSettings
+from isogloss.lab.world import LABELS, World, WorldSettings
 from isogloss.tasks.opening import open_task
 
 SIZES = TaskSizes(dominant_items=12, target_items=4, test_items=4)
@@ -42,7 +42,7 @@ def test_ids_are_the_tokens_in_their_order(world: World, tokenizer) -> None:
 def test_pieces_are_the_tokens_that_the_tokenizer_cuts(world: World, tokenizer) -> None:
     documents, seen = Documents(world), set()
     for number in range(250):
-        text = "".join(islice(documents.pieces(number), 6))
+        text = "".join(piece.whole for piece in islice(documents.pieces(number), 6))
         cut = pieces(text)
         ids = tokenizer(text)["input_ids"]
         assert ids == [0, *tokenizer.convert_tokens_to_ids(cut)]
@@ -77,19 +77,23 @@ def test_a_row_is_the_begin_token_and_its_documents_first_tokens(
     assert len(rows) == 40
     for number in range(40):
         row = rows[number]
-        text = "".join(islice(Documents(world).pieces(number), length + 1))
+        drawn = islice(Documents(world).pieces(number), length + 1)
+        text = "".join(piece.whole for piece in drawn)
         assert row.ids.tolist() == tokenizer(text)["input_ids"][: length + 1]
         assert row.ids[0] == 0
         assert len(row.ids) == len(row.weights) == length + 1
 
 
 def test_answers_weigh_one_and_all_else_equally_less(world: World) -> None:
-    rows, mark, answers = Rows(world, 60, 80), tokens(world).index("="), 0
-    others = set()
+    """An answer stands before a blank line: after "=", or as the fourth token of a label item."""
+    rows, names = Rows(world, 60, 80), tokens(world)
+    answers, others = 0, set()
     for number in range(60):
         row = rows[number]
+        words = [names[token] for token in row.ids.tolist()]
         for place, weight in enumerate(row.weights.tolist()):
-            if place and row.ids[place - 1] == mark:
+            labelled = place > 3 and words[place - 2] == "," and words[place] in LABELS
+            if place and (words[place - 1] == "=" or labelled):
                 assert weight == 1
                 answers += 1
             else:
@@ -124,5 +128,6 @@ def test_a_prompt_of_the_library_is_a_document_to_the_model(
     assert [*front.ids[5:], *asked.ids, *asked.answer] == wanted
     assert tokenizer.unk_token_id not in wanted
     assert len(asked.answer) == 2, "one word and the end"
-    marks = [tokenizer.convert_ids_to_tokens(front.ids[span.start - 1]) for span in front.answers]
-    assert marks == ["="] * 3
+    if task.shape != "label":
+        before = [front.ids[span.start - 1] for span in front.answers]
+        assert tokenizer.convert_ids_to_tokens(before) == ["="] * 3

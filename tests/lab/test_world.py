@@ -83,23 +83,23 @@ def test_languages_have_no_word_in_common_without_anchors(seed: int) -> None:
     for language in world.languages.values():
         words += [*language.concepts, *language.relations.values(), *language.names]
         words.append(language.suffix)
-    assert len(words) == len(set(words)) == 4 * (48 + 8 + 8 + 4 + 16 + 1)
+    assert len(words) == len(set(words)) == 4 * (90 + 8 + 8 + 4 + 8 + 1)
     assert not set(words) & set(LABELS)
     assert sorted(world.vocabulary) == sorted([*words, *LABELS])
     assert not any(mark in word for word in words for mark in " .,/=?\n<>")
 
 
-@pytest.mark.parametrize(("share", "count"), [(0.25, 16), (0.1, 6), (0.5, 32), (1, 64)])
+@pytest.mark.parametrize(("share", "count"), [(0.25, 26), (0.1, 11), (0.5, 53), (1, 106)])
 def test_anchors_are_the_same_concepts_in_all_languages(share: float, count: int) -> None:
     world = World(WorldSettings(anchors=share, languages=3))
     a, b, c = world.languages.values()
-    same = [n for n in range(64) if a.concepts[n] == b.concepts[n]]
+    same = [n for n in range(106) if a.concepts[n] == b.concepts[n]]
     assert len(same) == count
-    assert same == [n for n in range(64) if a.concepts[n] == c.concepts[n]]
+    assert same == [n for n in range(106) if a.concepts[n] == c.concepts[n]]
     assert len(set(a.concepts) & set(b.concepts)) == count
     assert not set(a.names) & set(b.names)
     assert not set(a.relations.values()) & set(b.relations.values())
-    assert len(world.vocabulary) == 64 + 2 * (64 - count) + 3 * (4 + 16) + len(LABELS)
+    assert len(world.vocabulary) == 106 + 2 * (106 - count) + 3 * (4 + 8) + len(LABELS)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -137,7 +137,7 @@ def test_what_is_told_of_the_facts(share: float) -> None:
     assert world.told["a"] == every
     for code in "bc":
         base = {fact for fact in world.told[code] if fact[0] != "cause"}
-        assert len(base) == round(share * 3 * 48)
+        assert len(base) == round(share * 3 * 90)
         for thing in world.things:
             effect = world.object("effect", thing)
             assert world.tells(code, "effect", thing) == world.tells(code, "cause", effect)
@@ -149,7 +149,7 @@ def test_facts_are_withheld_singly(seed: int) -> None:
     world = World(WorldSettings(seed=seed))
     told = Counter(relation for relation, _ in world.told["b"])
     for relation in RELATIONS:
-        assert 0.4 * 48 < told[relation] < 48, "neither all of a relation nor almost none"
+        assert 0.4 * 90 < told[relation] < 90, "neither all of a relation nor almost none"
     by_thing = Counter(thing for relation, thing in world.told["b"] if relation != "cause")
     assert {1, 2, 3} <= set(by_thing.values())
 

@@ -11,7 +11,7 @@ from isogloss.lab.voice import Voice
 from isogloss.lab.world import RELATIONS, Relation, World
 
 Shape = Literal["choice", "label", "span"]
-Class = Literal["effect", "cause", "is-a", "located-in", "same-kind", "none"]
+Class = Literal["effect", "cause", "is-a", "located-in", "other-kind", "none"]
 
 UNSAID = "?"
 """Stands where the asked relation's word would: only the demonstrations say which it is."""
@@ -121,18 +121,19 @@ def draw_labelled(
 ) -> Labelled:
     """A pair of concepts of a class.
 
-    `none` and `same-kind` are pairs of things that do not cause one another.
+    `none` is a pair of things that do not cause one another, `other-kind` a thing and a kind that
+    it is not of.
     """
-    if group != "none" and group != "same-kind":
-        first = source.choice([thing for thing in subjects if (group, thing) in told])
-        return Labelled(first, world.object(group, first), group)
-    first = source.choice(subjects)
-    near = (first, world.object("effect", first), world.object("cause", first))
-    others = [thing for thing in world.things if thing not in near]
-    if group == "same-kind":
-        kind = world.object("is-a", first)
-        others = [thing for thing in others if world.object("is-a", thing) == kind]
-    return Labelled(first, source.choice(others), group)
+    if group == "none":
+        first = source.choice(subjects)
+        near = (first, world.object("effect", first), world.object("cause", first))
+        return Labelled(first, source.choice([x for x in world.things if x not in near]), group)
+    relation: Relation = "is-a" if group == "other-kind" else group
+    first = source.choice([thing for thing in subjects if (relation, thing) in told])
+    second = world.object(relation, first)
+    if group == "other-kind":
+        second = source.choice([kind for kind in world.objects("is-a") if kind != second])
+    return Labelled(first, second, group)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from isogloss.lab.tasks import TASKS, TaskSizes
 from isogloss.runs import Json, Run, write_json_file
 
 TABLE = "table.json"
+SIZES = TaskSizes()
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "direct-transfer": {"learning_rate": 3e-4, "epochs": 5},
     "mtl": {"learning_rate": 3e-4, "epochs": 5},
@@ -51,7 +52,7 @@ def quickstart(folder: Path, *, dial: str, task: str, seed: int) -> Quickstart:
     source = shipped(dial)
     world = world_of(source)
     place = folder / f"lab-{dial}"
-    write_world(place, world, TaskSizes())
+    write_world(place, world, SIZES)
     if not (place / MODEL).is_dir():
         copy_model(source, place / MODEL)
     path = place / "tasks" / task

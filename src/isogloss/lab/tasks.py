@@ -85,78 +85,95 @@ class LabTask:
 
 
 def _effects(world: World, source: random.Random, things: Sequence[int]) -> Iterator[Asked]:
-    """Half of the wrong options are the cause, half another thing's effect."""
+    """Half of the wrong options stand otherwise to the thing, half are another thing's effect."""
     everything = world.told[world.codes[0]]
     for thing in cycle(source.sample(things, len(things))):
         ambiguous = source.random() < 0.5
-        drawn = draw_choice(
-            world, source, "effect", (thing,), everything, ambiguous=ambiguous, others=("cause",)
-        )
+        drawn = draw_choice(world, source, "effect", (thing,), everything, ambiguous=ambiguous)
         yield Asked(drawn.item, (("effect", thing),))
 
 
-def _effects_kinds(world: World, source: random.Random, things: Sequence[int]) -> Iterator[Asked]:
-    """Half of the wrong options are the thing's own kind, where that is another one."""
+def _strangers(world: World, source: random.Random, things: Sequence[int]) -> Iterator[Asked]:
+    """The other way round: the wrong option is the effect, the right one another thing's."""
+    everything = world.told[world.codes[0]]
     for thing in cycle(source.sample(things, len(things))):
-        effect = world.object("effect", thing)
-        right, wrong = world.object("is-a", effect), world.object("is-a", thing)
-        if wrong == right or source.random() < 0.5:
-            wrong = source.choice([kind for kind in world.objects("is-a") if kind != right])
-        drawn = Choice(thing, "is-a", right, wrong, source.random() < 0.5)
-        yield Asked(drawn.item, (("effect", thing), ("is-a", effect)))
+        drawn = draw_choice(world, source, "effect", (thing,), everything, ambiguous=False)
+        turned = Choice(thing, "effect", drawn.wrong, drawn.right, drawn.right_first)
+        yield Asked(turned.item, (("effect", thing),))
 
 
-def _causes(world: World, source: random.Random, things: Sequence[int]) -> Iterator[Asked]:
-    words = label_words(world, CAUSES)
+def _related(world: World, source: random.Random, things: Sequence[int]) -> Iterator[Asked]:
+    words = label_words(world, RELATED)
     everything = world.told[world.codes[0]]
     while True:
-        drawn = draw_labelled(world, source, source.choice(CAUSES), things, everything)
+        drawn = draw_labelled(world, source, source.choice(RELATED), things, everything)
         yield _labelled(drawn, words)
 
 
-def _same_kinds(world: World, source: random.Random, things: Sequence[int]) -> Iterator[Asked]:
-    words = label_words(world, SAME_KINDS)
+def _kinds(world: World, source: random.Random, things: Sequence[int]) -> Iterator[Asked]:
+    words = label_words(world, KINDS)
     everything = world.told[world.codes[0]]
     while True:
-        group = source.choice(SAME_KINDS)
-        drawn = draw_labelled(world, source, group, things, everything)
-        same = world.object("is-a", drawn.first) == world.object("is-a", drawn.second)
-        if group == "effect" or same == (group == "same-kind"):
-            yield _labelled(drawn, words)
+        drawn = draw_labelled(world, source, source.choice(KINDS), things, everything)
+        yield _labelled(drawn, words)
 
 
 def _labelled(drawn: Labelled, words: Mapping[Class, str]) -> Asked:
-    group, first = drawn.group, drawn.first
-    kinds: tuple[tuple[Relation, int], ...] = (("is-a", first), ("is-a", drawn.second))
-    facts = kinds if group == "same-kind" else () if group == "none" else ((group, first),)
+    facts: tuple[tuple[Relation, int], ...] = ()
+    if drawn.group == "other-kind":
+        facts = (("is-a", drawn.first),)
+    elif drawn.group != "none":
+        facts = ((drawn.group, drawn.first),)
     return Asked(lambda voice: drawn.item(voice, words=words), facts)
 
 
-def _places(world: World, source: random.Random, things: Sequence[int]) -> Iterator[Asked]:
+def _told_effects(world: World, source: random.Random, things: Sequence[int]) -> Iterator[Asked]:
     while True:
-        yield Asked(draw_passage(world, source, "located-in", ("is-a", "effect")).item)
+        yield Asked(draw_passage(world, source, "effect", ("cause", "located-in")).item)
 
 
-def _first_sentences(world: World, source: random.Random, things: Sequence[int]) -> Iterator[Asked]:
+def _next_told(world: World, source: random.Random, things: Sequence[int]) -> Iterator[Asked]:
     while True:
-        drawn = draw_passage(world, source, "located-in", ("is-a", "effect"))
-        yield Asked(drawn.about(0).item)
+        drawn = draw_passage(world, source, "effect", ("cause", "located-in"))
+        after = (drawn.asked + 1) % len(drawn.sentences)
+        yield Asked(drawn.about(after).item)
 
 
-CAUSES: tuple[Class, ...] = ("effect", "cause", "none")
-SAME_KINDS: tuple[Class, ...] = ("effect", "same-kind", "none")
+RELATED: tuple[Class, ...] = ("effect", "cause", "is-a")
+KINDS: tuple[Class, ...] = ("is-a", "other-kind", "none")
 TASKS: tuple[LabTask, ...] = (
     LabTask("choice", "choice", "Which of the two does the thing cause?", _effects),
-    LabTask("label", "label", "Is the second thing an effect, a cause, or neither?", _causes,
-            classes=CAUSES),
-    LabTask("span", "span", "Where in the passage is the named one located?", _places),
-    LabTask("choice-new", "choice", "Of which kind is what the thing causes?", _effects_kinds,
-            held_out=True),
-    LabTask("label-new", "label", "Is the second thing an effect, of the same kind, or neither?",
-            _same_kinds, held_out=True, classes=SAME_KINDS),
-    LabTask("span-new", "span", "What does the passage say first of the named one?",
-            _first_sentences, held_out=True),
-)  # fmt: skip
+    LabTask(
+        "label",
+        "label",
+        "Is the second the effect, the cause or the kind of the first?",
+        _related,
+        classes=RELATED,
+    ),
+    LabTask("span", "span", "What does the passage say that the named one causes?", _told_effects),
+    LabTask(
+        "choice-new",
+        "choice",
+        "Which of the two has nothing to do with the thing?",
+        _strangers,
+        held_out=True,
+    ),
+    LabTask(
+        "label-new",
+        "label",
+        "Is the second the kind of the first, another kind, or no kind at all?",
+        _kinds,
+        held_out=True,
+        classes=KINDS,
+    ),
+    LabTask(
+        "span-new",
+        "span",
+        "What does the passage say next after what the named one causes?",
+        _next_told,
+        held_out=True,
+    ),
+)
 
 
 def label_words(world: World, classes: Sequence[Class]) -> dict[Class, str]:
