@@ -69,7 +69,7 @@ def test_parallel_text_has_every_fact_in_every_language() -> None:
     )
     header, *lines = parallel_text(world).splitlines()
     assert header.split("\t") == ["a", "b", "c"]
-    assert len(lines) == 4 * 48
+    assert len(lines) == 4 * 90
     reader, facts = Reader(world), set()
     for line in lines:
         said = line.split("\t")

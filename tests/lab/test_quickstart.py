@@ -32,7 +32,7 @@ def test_the_table_has_five_systems_on_the_same_items(made) -> None:
     assert [row["name"] for row in made.rows] == NAMES
     assert {row["items"] for row in made.rows} == {40}
     assert all(row["low"] <= row["value"] <= row["high"] for row in made.rows)
-    table = json.loads((made.folder / "table.json").read_text(encoding="utf-8"))
+    table = json.loads((made.folder / "label-s7.json").read_text(encoding="utf-8"))
     assert table["rows"] == json.loads(json.dumps(made.rows))
     assert (table["task"], table["dial"], table["seed"]) == ("label", "middle", 7)
 
@@ -55,7 +55,7 @@ def test_each_method_left_a_run_that_other_commands_take(made, capsys) -> None:
 def test_the_same_again_trains_nothing_and_says_the_same(made, short) -> None:
     logs = {name: run.folder / "log.jsonl" for name, run in made.runs.items()}
     before = {name: path.stat().st_mtime_ns for name, path in logs.items()}
-    again = quickstart(made.folder, dial="middle", task="label", seed=7)
+    again = quickstart(made.folder.parent, dial="middle", task="label", seed=7)
     assert again.rows == made.rows
     assert {name: path.stat().st_mtime_ns for name, path in logs.items()} == before
 
@@ -66,7 +66,7 @@ def test_the_command_prints_the_table_and_where_everything_is(short, tmp_path, c
     told = capsys.readouterr().out
     for name in NAMES:
         assert name in told
-    assert str(tmp_path / "q" / "runs") in told
+    assert str(tmp_path / "q" / "low" / "runs") in told
     assert "next:" in told
     assert main([*line, "--json"]) == 0
     content = json.loads(capsys.readouterr().out)

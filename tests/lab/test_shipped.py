@@ -26,6 +26,8 @@ def test_a_shipped_model_is_what_its_record_says(dial: str) -> None:
     assert file_digest(shipped(dial) / "model.safetensors") == made["sha256"]
     assert 500_000 <= made["parameters"] <= 4_000_000
     assert made["minutes"] > 0
+    flag = "" if made["world"]["dial"] == 0 else f" --dial {made['world']['dial']}"
+    assert made["command"] == f"isogloss lab pretrain --out MODEL{flag}"
     world = world_of(shipped(dial))
     settings = PretrainSettings(**made["pretraining"])
     assert shipped_like(world, settings) == shipped(dial)

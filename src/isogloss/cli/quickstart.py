@@ -16,8 +16,8 @@ class QuickstartSettings:
 
     dial: Literal["low", "middle", "high"] = "middle"
     """How closely pre-training tied the two languages."""
-    task: str = "label-new"
-    """A task of the lab: choice, label, span, or one with a rule no document had: choice-new ..."""
+    task: str = "span"
+    """Task of the lab: choice, label, span, or with a rule that no document has: choice-new ..."""
     seed: int = 42
     """Decides every random choice."""
     out: Path = Path("quickstart")

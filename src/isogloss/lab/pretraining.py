@@ -182,6 +182,21 @@ def record_of(world: World, settings: PretrainSettings) -> Json:
     return {"world": dataclasses.asdict(world.settings), "pretraining": training}
 
 
+def command_of(world: World, settings: PretrainSettings) -> str:
+    """The command that makes a model, with every setting that is not the default.
+
+    >>> command_of(World(WorldSettings(dial=0.1, orders=("svo", "sov"))), PretrainSettings())
+    'isogloss lab pretrain --out MODEL --dial 0.1 --orders svo sov'
+    """
+    words = ["isogloss lab pretrain --out MODEL"]
+    for given, usual in ((world.settings, WorldSettings()), (settings, PretrainSettings())):
+        for name, value in dataclasses.asdict(given).items():
+            if value != getattr(usual, name):
+                many = value if isinstance(value, tuple) else (value,)
+                words += [f"--{name.replace('_', '-')}", *map(str, many)]
+    return " ".join(words)
+
+
 def _finished(folder: Path, deciding: Json) -> Json:
     record = read_json_file(folder / RECORD)
     _check_same(folder / RECORD, record, deciding)
@@ -267,6 +282,7 @@ class _LabTrainer(Trainer):
     """transformers' Trainer over rows in their order, with answers counting more than the rest."""
 
     def __init__(self, world: World, settings: PretrainSettings, work: Path) -> None:
+        self.settings = settings
         arguments = _arguments(world, settings, work)
         self.rows = Rows(world, settings.steps * settings.rows, settings.length)
         super().__init__(
@@ -395,6 +411,7 @@ def _finish(trainer: _LabTrainer, world: World, folder: Path, deciding: Json) ->
     build_tokenizer(world).save_pretrained(folder)
     log = read_lines(work / LOG)
     made = deciding | {
+        "command": command_of(world, trainer.settings),
         "minutes": round(log[-1]["seconds"] / 60, 1) if log else 0.0,
         "processes": trainer.args.world_size,
         "parameters": sum(each.numel() for each in model.parameters()),

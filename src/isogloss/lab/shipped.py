@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -48,11 +49,19 @@ def shipped_like(world: World, settings: PretrainSettings) -> Path | None:
 
 
 def copy_model(source: Path, folder: Path) -> None:
-    """Copy a lab model's files."""
+    """Copy a lab model's files, whole or not at all.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    ready = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
-        shutil.copytree(source, folder, dirs_exist_ok=True)
+        shutil.copytree(source, ready, dirs_exist_ok=True)
+        os.replace(ready, folder)
     except OSError as error:
         raise RunError(f"cannot write {folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(ready, ignore_errors=True)
 
 
 def _record(dial: str) -> Json:
