@@ -425,6 +425,7 @@ def test_a_trained_model_is_a_whole_one_with_its_tokenizer(task, model_folder, t
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(run.record["adapter"])
     assert set(run.record["adapter"]) == {path.name for path in run.adapter.iterdir()}
     model = AutoModelForCausalLM.from_pretrained(run.adapter)
+    assert model.config.use_cache is True, "as the base's, though the Trainer turns it off"
     tokenizer = AutoTokenizer.from_pretrained(run.adapter)
     start = tokenizer("Text: is it\nIs it even?").input_ids
     scores = []

@@ -115,12 +115,15 @@ def _take(learning: Learning, folder: Path) -> None:
 
 @contextmanager
 def _checkpointed(model: PreTrainedModel, wanted: bool) -> Iterator[None]:
-    """Recompute activations in the backward pass, where that is wanted."""
+    """Recompute activations in the backward pass, where that is wanted; undone at the end."""
+    cached = getattr(model.config, "use_cache", None)
     if wanted:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     try:
         yield
     finally:
+        if cached is not None:  # the Trainer turned it off, and what is saved would keep that
+            model.config.use_cache = cached
         if wanted:
             model.gradient_checkpointing_disable()
 

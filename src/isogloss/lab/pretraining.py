@@ -407,6 +407,7 @@ def _finish(trainer: _LabTrainer, world: World, folder: Path, deciding: Json) ->
     """Write the model in bf16, its tokenizer and its record, and remove the checkpoints."""
     work = folder / "pretraining"
     model = trainer.accelerator.unwrap_model(trainer.model)
+    model.config.use_cache = True  # the Trainer turned it off
     model.to(torch.bfloat16).save_pretrained(folder)
     build_tokenizer(world).save_pretrained(folder)
     log = read_lines(work / LOG)
@@ -421,4 +422,4 @@ def _finish(trainer: _LabTrainer, world: World, folder: Path, deciding: Json) ->
     write_json_file(folder / RECORD, made)
     for path in work.glob("checkpoint-*"):
         shutil.rmtree(path)
-    return made
+    return read_json_file(folder / RECORD)

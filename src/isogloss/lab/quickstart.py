@@ -19,7 +19,12 @@ SIZES = TaskSizes()
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "direct-transfer": {"learning_rate": 1e-3, "epochs": 5},
     "mtl": {"learning_rate": 1e-3, "epochs": 5},
-    "cl-icp": {"learning_rate": 3e-2, "epochs": 20},
+    "cl-icp": {
+        "learning_rate": 3e-2,
+        "epochs": 20,
+        "prompt_length": 10,
+        "demonstrations": 3,
+    },
 }
 """Settings for a model of this size; Appendix B.2 has those for 7 to 8 billion parameters.
 
