@@ -70,3 +70,14 @@ def suggestion(given: str, known: Iterable[str]) -> str:
     if not near:
         return ""
     return "; did you mean " + " or ".join(f"'{name}'" for name in near) + "?"
+
+
+def no_such(what: str, given: str, known: Iterable[str]) -> ConfigError:
+    """The error to raise where something is asked for by a name that nothing has.
+
+    >>> str(no_such("dial", "hihg", ["low", "high"]))
+    "no dial 'hihg'; there is low, high; did you mean 'high'?"
+    """
+    names = list(known)
+    listed = ", ".join(names)
+    return ConfigError(f"no {what} '{given}'; there is {listed}{suggestion(given, names)}")

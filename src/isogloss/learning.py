@@ -293,15 +293,34 @@ class EpisodeTrainer(Trainer):
             self._load_from_checkpoint(self.state.best_model_checkpoint)
 
 
+class Checkpoints(TrainerCallback):
+    """Marks whole checkpoints, and takes the progress bar down that a subclass opens."""
+
+    progress: Progress | None = None
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Mark the checkpoint as whole."""
+        if state.is_world_process_zero:
+            mark_complete(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Close the progress bar."""
+        if self.progress:
+            self.progress.close()
+
+
 @final
-class RunFolder(TrainerCallback):
+class RunFolder(Checkpoints):
     """Keeps log.jsonl, marks whole checkpoints, and shows progress."""
 
     def __init__(self, learning: Learning, batches: int) -> None:
         self.learning = learning
         self.per_epoch = learning.schedule.batches_per_epoch
         self.begun = time.time()
-        self.progress: Progress | None = None
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -332,20 +351,6 @@ class RunFolder(TrainerCallback):
         append_line(self.learning.log, entry)
         if self.progress and "loss" in values:
             self.progress.advance(state.global_step, f"loss {values['loss']:.3f}")
-
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        """Mark the checkpoint as whole."""
-        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-        mark_complete(folder)
-
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        """Close the progress bar."""
-        if self.progress:
-            self.progress.close()
 
 
 def _arguments(learning: Learning, batches: int) -> TrainingArguments:

@@ -276,6 +276,15 @@ def _replace(path: Path, temporary: Path) -> None:
         raise _cannot_write(path, error) from error
 
 
+def cannot_go_on(folder: Path, error: Exception) -> RunError:
+    """The error to raise where training could not write to its folder."""
+    reason = (error.strerror if isinstance(error, OSError) else None) or error
+    return RunError(
+        f"cannot write to {folder}: {reason}; free some room and give the same command again: "
+        "it goes on from the last whole checkpoint"
+    )
+
+
 def _cannot_write(path: Path, error: OSError) -> RunError:
     return RunError(
         f"cannot write {path}: {error.strerror or error}; what was written before is whole"

@@ -115,7 +115,7 @@ class TrainSettings:
                 raise ConfigError(f"report to is '{name}'; it must be {' or '.join(TRACKERS)}")
             if importlib.util.find_spec(name) is None:
                 raise ConfigError(f"report to {name} needs its package: pip install {name}")
-        _check_positive(
+        check_positive(
             self,
             ("limit", "max_steps", "gradient_accumulation", "max_length", "save_every", "patience"),
         )
@@ -167,7 +167,7 @@ class EvaluateSettings:
 
     def __post_init__(self) -> None:
         _check_choices(self)
-        _check_positive(self, ("batch_size", "max_new_tokens", "limit"))
+        check_positive(self, ("batch_size", "max_new_tokens", "limit"))
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ class PredictSettings:
 
     def __post_init__(self) -> None:
         _check_choices(self)
-        _check_positive(self, ("batch_size", "max_new_tokens"))
+        check_positive(self, ("batch_size", "max_new_tokens"))
 
 
 S = TypeVar("S", TrainSettings, EvaluateSettings, PredictSettings)
@@ -237,7 +237,12 @@ def _check_choices(settings: object) -> None:
             )
 
 
-def _check_positive(settings: object, names: tuple[str, ...]) -> None:
+def check_positive(settings: object, names: tuple[str, ...]) -> None:
+    """Refuse numbers below 1; a setting that is None was not given.
+
+    Raises:
+        ConfigError: names the first such setting.
+    """
     for name in names:
         value = getattr(settings, name)
         if value is not None and value < 1:

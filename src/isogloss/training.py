@@ -20,7 +20,7 @@ from isogloss.demonstrations.choose import Group, Pool, chunks
 from isogloss.demonstrations.schedule import test_groups
 from isogloss.encoding import Encoder
 from isogloss.episodes import EpisodeEncoder, Schedule, fit, plan
-from isogloss.errors import ConfigError, RunError
+from isogloss.errors import ConfigError
 from isogloss.languages import check_language
 from isogloss.learning import Learning, clear, learn
 from isogloss.methods.method import Method, Stage
@@ -41,6 +41,7 @@ from isogloss.runs import (
     RECORD,
     Json,
     Run,
+    cannot_go_on,
     clear_folder,
     digests,
     file_digest,
@@ -89,16 +90,8 @@ def train(settings: TrainSettings) -> Run:
     try:
         _carry_out(job, loaded)
     except (OSError, SafetensorError) as error:
-        raise _cannot_go_on(folder, error) from error
+        raise cannot_go_on(folder, error) from error
     return job.run
-
-
-def _cannot_go_on(folder: Path, error: Exception) -> RunError:
-    reason = (error.strerror if isinstance(error, OSError) else None) or error
-    return RunError(
-        f"cannot write to {folder}: {reason}; free some room and give the same command again: "
-        "it goes on from the last whole checkpoint"
-    )
 
 
 def prepare(settings: TrainSettings) -> Job:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from isogloss import learning
 from isogloss.errors import ConfigError, RunError
 from isogloss.lab import pretraining
 from isogloss.lab.pretraining import (
@@ -48,11 +49,11 @@ def stopped(world: World, tmp_path_factory) -> Path:
     def mark_and_die(checkpoint: Path) -> None:
         if checkpoint.name != "checkpoint-3":
             raise Killed
-        pretraining_mark(checkpoint)
+        real_mark(checkpoint)
 
-    pretraining_mark = pretraining.mark_complete
+    real_mark = learning.mark_complete
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pretraining, "mark_complete", mark_and_die)
+        patch.setattr(learning, "mark_complete", mark_and_die)
         with pytest.raises(Killed):
             pretrain(world, TINY, folder)
     assert not (folder / "lab.json").exists()
@@ -223,7 +224,7 @@ def test_a_full_disk_is_said_clearly(
     def no_room(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pretraining, "mark_complete", no_room)
+    monkeypatch.setattr(learning, "mark_complete", no_room)
     with pytest.raises(RunError, match="No space left on device; free some room and give the same"):
         pretrain(world, TINY, tmp_path)
 

@@ -10,7 +10,6 @@ from typing import Annotated
 import tyro
 
 from isogloss.cli.output import print_json, print_table, say
-from isogloss.errors import ConfigError
 from isogloss.lab.making import make
 from isogloss.lab.pretraining import PretrainSettings, pretrain_together
 from isogloss.lab.probing import probe
@@ -18,6 +17,7 @@ from isogloss.lab.shipped import world_of
 from isogloss.lab.tasks import TaskSizes
 from isogloss.lab.world import World, WorldSettings
 from isogloss.model.load import load
+from isogloss.settings import check_positive
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,7 @@ class ProbeSettings:
     """Print one JSON object and nothing else on standard output."""
 
     def __post_init__(self) -> None:
-        if self.items < 1:
-            raise ConfigError(f"items is {self.items}; it must be 1 or more")
+        check_positive(self, ("items",))
 
 
 Command = (

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, final
 
+from isogloss.encoding import SEPARATOR
 from isogloss.lab.items import (
     Class,
     Item,
@@ -36,7 +37,6 @@ EASY = 0.5
 """Share of label documents in which a kind, a place and a thing have three labels."""
 SENTENCES = (1, 2, 3)
 """Sentences of a span document's passages, evenly drawn."""
-BREAK = "\n\n"
 
 
 @dataclass(frozen=True)
@@ -164,4 +164,4 @@ class Documents:
 
 
 def _solved(item: Item) -> Piece:
-    return Piece(item.question, item.solution, BREAK)
+    return Piece(item.question, item.solution, SEPARATOR)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, record
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -26,7 +27,6 @@ from transformers import (
     PrinterCallback,
     ProgressCallback,
     Trainer,
-    TrainerCallback,
     TrainerControl,
     TrainerState,
     TrainingArguments,
@@ -38,11 +38,12 @@ from isogloss.errors import ConfigError, RunError
 from isogloss.lab.rows import Rows, collate
 from isogloss.lab.tokenizer import BEGIN, END, build_tokenizer, tokens
 from isogloss.lab.world import World, WorldSettings
-from isogloss.learning import last_checkpoint, mark_complete
+from isogloss.learning import Checkpoints, last_checkpoint
 from isogloss.progress import Progress
 from isogloss.runs import (
     Json,
     append_line,
+    cannot_go_on,
     file_digest,
     json_text,
     read_json_file,
@@ -50,6 +51,7 @@ from isogloss.runs import (
     write_json_file,
     write_lines,
 )
+from isogloss.settings import check_positive
 
 RECORD, LOG, WEIGHTS = "lab.json", "log.jsonl", "model.safetensors"
 PACKAGES = ("isogloss", "torch", "transformers", "tokenizers")
@@ -77,11 +79,7 @@ class PretrainSettings:
     """Updates between checkpoints."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "rows", "length", "width", "layers", "heads", "save_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(
-                    f"{name.replace('_', ' ')} is {getattr(self, name)}; it must be 1 or more"
-                )
+        check_positive(self, ("steps", "rows", "length", "width", "layers", "heads", "save_every"))
         if not self.learning_rate > 0:
             raise ConfigError(f"learning rate is {self.learning_rate}; it must be above 0")
         if self.width % (2 * self.heads):
@@ -114,11 +112,8 @@ def pretrain(world: World, settings: PretrainSettings, folder: Path) -> Json:
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         if trainer.is_world_process_zero():
             return _finish(trainer, world, folder, deciding)
-    except OSError as error:
-        raise RunError(
-            f"cannot write to {folder}: {error.strerror or error}; free some room and give the "
-            "same command again: it goes on from the last whole checkpoint"
-        ) from error
+    except (OSError, SafetensorError) as error:
+        raise cannot_go_on(folder, error) from error
     return deciding
 
 
@@ -315,13 +310,12 @@ class _LabTrainer(Trainer):
 
 
 @final
-class _Work(TrainerCallback):
+class _Work(Checkpoints):
     """Keeps the log, marks whole checkpoints, and shows progress."""
 
     def __init__(self, work: Path, steps: int) -> None:
         self.log, self.steps = work / LOG, steps
         self.before, self.begun = 0.0, time.time()
-        self.progress: Progress | None = None
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -349,20 +343,6 @@ class _Work(TrainerCallback):
         loss = (logs or {})["loss"]
         append_line(self.log, {"step": state.global_step, "loss": loss, "seconds": seconds})
         self.progress.advance(state.global_step, f"loss {loss:.3f}")
-
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        """Mark the checkpoint as whole."""
-        if state.is_world_process_zero:
-            mark_complete(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
-
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        """Close the progress bar."""
-        if self.progress:
-            self.progress.close()
 
 
 def _arguments(world: World, settings: PretrainSettings, work: Path) -> TrainingArguments:

@@ -73,7 +73,7 @@ def _rule(
     words = dict(zip(groups, source.sample(LABELS, 3), strict=True))
 
     def voice() -> Voice:
-        return Voice((world.languages[code],), source)
+        return Voice.of(world.languages[code])
 
     def choice() -> Drawn:
         drawn = draw_choice(world, source, relation, things, told, ambiguous=True)

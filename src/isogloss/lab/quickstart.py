@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from isogloss.api import evaluate, train
-from isogloss.errors import ConfigError, suggestion
+from isogloss.errors import no_such
 from isogloss.lab.making import MODEL, write_world
 from isogloss.lab.shipped import copy_model, shipped, world_of
 from isogloss.lab.tasks import TASKS, TaskSizes
@@ -55,7 +55,7 @@ def quickstart(folder: Path, *, dial: str, task: str, seed: int) -> Quickstart:
     begun = time.time()
     names = [each.name for each in TASKS]
     if task not in names:
-        raise ConfigError(f"no task '{task}'; there is {', '.join(names)}{suggestion(task, names)}")
+        raise no_such("task", task, names)
     source = shipped(dial)
     world = world_of(source)
     place = folder / dial

@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from isogloss.errors import ConfigError, RunError, suggestion
+from isogloss.errors import RunError, no_such
 from isogloss.lab.pretraining import RECORD, PretrainSettings, record_of, same
 from isogloss.lab.world import World, world_settings_from
 from isogloss.runs import Json, read_json_file
@@ -22,8 +22,7 @@ def shipped(dial: str) -> Path:
         ConfigError: there is no model of that name.
     """
     if dial not in DIALS:
-        known = ", ".join(DIALS)
-        raise ConfigError(f"no dial '{dial}'; there is {known}{suggestion(dial, DIALS)}")
+        raise no_such("dial", dial, DIALS)
     return FOLDER / dial
 
 

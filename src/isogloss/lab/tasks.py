@@ -28,6 +28,7 @@ from isogloss.lab.items import (
 from isogloss.lab.voice import Voice
 from isogloss.lab.world import LABELS, Relation, World
 from isogloss.runs import lines_text, write_together
+from isogloss.settings import check_positive
 
 OPTIONS = ("choice1", "choice2")
 TEST_THINGS = 1 / 3
@@ -50,10 +51,7 @@ class TaskSizes:
     """Test items of each language."""
 
     def __post_init__(self) -> None:
-        for name in ("dominant_items", "target_items", "test_items"):
-            if getattr(self, name) < 1:
-                shown = name.replace("_", " ")
-                raise ConfigError(f"{shown} is {getattr(self, name)}; it must be 1 or more")
+        check_positive(self, ("dominant_items", "target_items", "test_items"))
         if self.target_items > self.dominant_items:
             raise ConfigError(
                 f"target items is {self.target_items}; it must be at most dominant items, "
@@ -102,20 +100,17 @@ def _strangers(world: World, source: random.Random, things: Sequence[int]) -> It
         yield Asked(turned.item, (("effect", thing),))
 
 
-def _related(world: World, source: random.Random, things: Sequence[int]) -> Iterator[Asked]:
-    words = label_words(world, RELATED)
-    everything = world.told[world.codes[0]]
-    while True:
-        drawn = draw_labelled(world, source, source.choice(RELATED), things, everything)
-        yield _labelled(drawn, words)
+def _pairs(classes: Sequence[Class]) -> Draw:
+    """Pairs of these classes, evenly drawn."""
 
+    def draw(world: World, source: random.Random, things: Sequence[int]) -> Iterator[Asked]:
+        words = label_words(world, classes)
+        everything = world.told[world.codes[0]]
+        while True:
+            drawn = draw_labelled(world, source, source.choice(classes), things, everything)
+            yield _labelled(drawn, words)
 
-def _kinds(world: World, source: random.Random, things: Sequence[int]) -> Iterator[Asked]:
-    words = label_words(world, KINDS)
-    everything = world.told[world.codes[0]]
-    while True:
-        drawn = draw_labelled(world, source, source.choice(KINDS), things, everything)
-        yield _labelled(drawn, words)
+    return draw
 
 
 def _labelled(drawn: Labelled, words: Mapping[Class, str]) -> Asked:
@@ -147,7 +142,7 @@ TASKS: tuple[LabTask, ...] = (
         "label",
         "label",
         "Is the second the effect, the cause or the kind of the first?",
-        _related,
+        _pairs(RELATED),
         classes=RELATED,
     ),
     LabTask("span", "span", "What does the passage say that the named one causes?", _told_effects),
@@ -162,7 +157,7 @@ TASKS: tuple[LabTask, ...] = (
         "label-new",
         "label",
         "Is the second the kind of the first, another kind, or no kind at all?",
-        _kinds,
+        _pairs(KINDS),
         held_out=True,
         classes=KINDS,
     ),
@@ -219,7 +214,7 @@ def _row(asked: Asked, task: LabTask, world: World, code: str) -> dict[str, Any]
     elif task.shape == "label":
         words = label_words(world, task.classes)
         answer = next(group for group, word in words.items() if word == item.answer)
-    told = all(fact in world.told[code] for fact in asked.facts)
+    told = all(world.tells(code, *fact) for fact in asked.facts)
     return {**item.fields, "answer": answer, "told": told}
 
 

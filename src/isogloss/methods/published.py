@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from isogloss.demonstrations.choose import Demonstrations
-from isogloss.errors import ConfigError, suggestion
+from isogloss.errors import ConfigError, no_such
 from isogloss.methods.losses import AnswerLoss
 from isogloss.methods.method import Method, Stage, TargetLanguage
 from isogloss.tasks.example import Kind
@@ -128,8 +128,7 @@ def method(name: str, task: str, kind: Kind) -> Method:
         ConfigError: there is no such method.
     """
     if name not in METHODS:
-        known = ", ".join(METHODS)
-        raise ConfigError(f"no method '{name}'; there is {known}{suggestion(name, METHODS)}")
+        raise no_such("method", name, METHODS)
     return METHODS[name](task, kind)
 
 
