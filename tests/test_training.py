@@ -20,7 +20,8 @@ import isogloss
 from isogloss import training
 from isogloss.learning import COMPLETE, last_checkpoint
 from isogloss.methods.method import Stage
-from isogloss.methods.published import METHODS, cl_icp
+from isogloss.methods.published import cl_icp
+from isogloss.methods.registry import METHODS
 from isogloss.runs import open_run, read_lines
 
 # Runs a training command; dies by SIGKILL at the Nth call of a function.

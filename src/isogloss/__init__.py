@@ -19,7 +19,8 @@ from isogloss.errors import (
 )
 from isogloss.evaluating import Scores
 from isogloss.methods.method import Method, Stage
-from isogloss.methods.published import METHODS, cl_icp
+from isogloss.methods.published import cl_icp
+from isogloss.methods.registry import METHODS
 from isogloss.model.load import Loaded, ModelOptions, load
 from isogloss.runs import Run, list_runs, open_run
 from isogloss.settings import EvaluateSettings, PredictSettings, TrainSettings

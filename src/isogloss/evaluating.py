@@ -17,7 +17,7 @@ from isogloss.errors import DataError, RunError
 from isogloss.intervals import bootstrap_interval, mcnemar_exact, paired_bootstrap
 from isogloss.languages import check_language
 from isogloss.methods.method import Method
-from isogloss.methods.published import method_from
+from isogloss.methods.registry import method_from
 from isogloss.model.load import Loaded, ModelOptions, identify, load, resolve_dtype
 from isogloss.runs import (
     PREDICTIONS,

@@ -24,7 +24,7 @@ from isogloss.errors import ConfigError
 from isogloss.languages import check_language
 from isogloss.learning import Learning, clear, learn
 from isogloss.methods.method import Method, Stage
-from isogloss.methods.published import method as published_method
+from isogloss.methods.registry import method as method_of
 from isogloss.model.load import (
     Loaded,
     identify,
@@ -143,7 +143,7 @@ def settle_method(settings: TrainSettings, task: Task) -> Method:
     Raises:
         ConfigError: a setting was given that the method does not have.
     """
-    method = published_method(settings.method, task.name, task.kind)
+    method = method_of(settings.method, task.name, task.kind)
     _check_had(settings, method)
     tests = 0 if settings.test_sets == "per-item" else settings.test_sets
     context = _replaced(

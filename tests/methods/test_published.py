@@ -11,7 +11,7 @@ from isogloss.demonstrations.choose import Demonstrations
 from isogloss.errors import ConfigError
 from isogloss.methods.losses import AnswerLoss
 from isogloss.methods.method import Method
-from isogloss.methods.published import METHODS, TUNINGS, method, method_from
+from isogloss.methods.registry import METHODS, TUNINGS, method, method_from
 from isogloss.tuning.full import FullParameters
 from isogloss.tuning.soft_prompt import SoftPrompt
 from isogloss.tuning.tuning import Tuning

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from isogloss.cli.output import print_json, print_table, say
 from isogloss.errors import ConfigError, ModelError, RunError
 from isogloss.languages import LANGUAGES
-from isogloss.methods.published import METHODS
+from isogloss.methods.registry import METHODS
 from isogloss.model.load import ARCHITECTURES, Loaded, describe, load
 from isogloss.runs import list_runs, open_run
 

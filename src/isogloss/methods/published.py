@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from isogloss.demonstrations.choose import Demonstrations
-from isogloss.errors import ConfigError, no_such
 from isogloss.methods.losses import AnswerLoss
 from isogloss.methods.method import Method, Stage, TargetLanguage
 from isogloss.tasks.example import Kind
 from isogloss.tuning.full import FullParameters
 from isogloss.tuning.soft_prompt import SoftPrompt
-from isogloss.tuning.tuning import Tuning
 
 
 @dataclass(frozen=True)
@@ -110,44 +107,3 @@ def mtl(task: str, kind: Kind) -> Method:
     """Multi-task learning, MTL (Sections 5.1 and 6.1): D_s and D_t shuffled together."""
     summary = "all parameters tuned on both languages together"
     return _full("mtl", "5.1", summary, _epochs(MTL_EPOCHS, task, kind), ("dominant", "target"))
-
-
-METHODS: Mapping[str, Callable[[str, Kind], Method]] = {
-    "direct-transfer": direct_transfer,
-    "ft": ft,
-    "tl": tl,
-    "mtl": mtl,
-    "cl-icp": cl_icp,
-}
-
-
-def method(name: str, task: str, kind: Kind) -> Method:
-    """The published method of this name with its settings for a task.
-
-    Raises:
-        ConfigError: there is no such method.
-    """
-    if name not in METHODS:
-        raise no_such("method", name, METHODS)
-    return METHODS[name](task, kind)
-
-
-TUNINGS: Mapping[str, type[Tuning]] = {"soft-prompt": SoftPrompt, "full": FullParameters}
-
-
-def method_from(record: Mapping[str, Any]) -> Method:
-    """The method that a run folder recorded with `dataclasses.asdict`.
-
-    Raises:
-        ConfigError: the record was written by a version that had other settings.
-    """
-    try:
-        stages = tuple(
-            Stage(**(stage | {"targets": tuple(stage["targets"])})) for stage in record["stages"]
-        )
-        tune = TUNINGS[record["tune"]["name"]](**record["tune"])
-        context, loss = Demonstrations(**record["context"]), AnswerLoss(**record["loss"])
-        parts = {"stages": stages, "tune": tune, "context": context, "loss": loss}
-        return Method(**(dict(record) | parts))
-    except (KeyError, TypeError) as error:
-        raise ConfigError(f"this version cannot read the run's method: {error}") from None
