@@ -31,10 +31,10 @@ from isogloss import learning
 from isogloss.cli.main import main
 where, count = sys.argv[1], int(sys.argv[2])
 owner, name = {
-    "within a step": (learning.EpisodeTrainer, "_sum"),
+    "within a step": (learning.Objective, "value"),
     "between steps": (learning.RunFolder, "on_log"),
     "in a checkpoint": (learning.EpisodeTrainer, "_save_optimizer_and_scheduler"),
-    "never": (learning.EpisodeTrainer, "_sum"),
+    "never": (learning.Objective, "value"),
 }[where]
 plain, calls = getattr(owner, name), [0]
 def deadly(*a, **k):

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
 from isogloss.demonstrations.choose import Group, chunks
-from isogloss.encoding import EncodedTarget
+from isogloss.encoding import EncodedSet, EncodedTarget
 from isogloss.episodes import EpisodeEncoder
 from isogloss.model.answer import answer_sums, generate, token_log_probabilities
 from isogloss.model.attention import default_layout
 from isogloss.model.load import Loaded
 from isogloss.packing import pack
 from isogloss.progress import Progress
+from isogloss.representation_shift import Shifter
 from isogloss.settings import Normalisation
+from isogloss.spans import left_padded
 from isogloss.tasks.example import Example
 
 
@@ -64,19 +67,23 @@ def answer(
     episodes: EpisodeEncoder,
     groups: Sequence[Group],
     how: Answering,
+    shifter: Shifter | None = None,
     *,
     title: str = "answering",
 ) -> list[Prediction]:
-    """The predictions for all targets of the groups, in the groups' order."""
+    """The predictions for all targets of the groups, in the groups' order.
+
+    A `shifter` is attached to the model already.
+    """
     if episodes.task.kind == "span":
-        return _spans(loaded, episodes, groups, how, title)
+        return _spans(loaded, episodes, groups, how, shifter, title=title)
     total = sum(len(group.targets) for group in groups)
     progress, predictions = Progress(title, total), []
     try:
         for group in groups:
             for targets in chunks(group.targets, how.batch_size):
                 piece = Group(group.demonstrations, targets)
-                predictions += _choices(loaded, episodes, piece, how.normalisation)
+                predictions += _choices(loaded, episodes, piece, how.normalisation, shifter)
                 progress.advance(len(predictions))
     finally:
         progress.close()
@@ -85,11 +92,22 @@ def answer(
 
 @torch.no_grad()
 def _choices(
-    loaded: Loaded, episodes: EpisodeEncoder, group: Group, normalisation: Normalisation
+    loaded: Loaded,
+    episodes: EpisodeEncoder,
+    group: Group,
+    normalisation: Normalisation,
+    shifter: Shifter | None,
 ) -> list[Prediction]:
     encoded = episodes.group(group)
-    batch, answers = pack([encoded], layout=default_layout(loaded.model), options=True)
+    batch, answers = pack(
+        [encoded],
+        layout=default_layout(loaded.model),
+        options=True,
+        dominant=episodes.task.dominant if shifter else None,
+    )
     batch = batch.to(loaded.model.device)
+    if shifter:
+        shifter.meet(batch)
     sums = answer_sums(token_log_probabilities(loaded.model, batch), batch).tolist()
     scores: list[list[float]] = [[] for _ in group.targets]
     for found, value in zip(answers, sums, strict=True):
@@ -129,27 +147,23 @@ def _spans(
     episodes: EpisodeEncoder,
     groups: Sequence[Group],
     how: Answering,
+    shifter: Shifter | None,
+    *,
     title: str,
 ) -> list[Prediction]:
-    end = episodes.encoder.end
-    work: list[tuple[Example, tuple[int, ...]]] = []
+    work: list[tuple[Example, EncodedSet, EncodedTarget]] = []
     for group in groups:
         encoded = episodes.group(group)
         for example, target in zip(group.targets, encoded.targets, strict=True):
-            work.append((example, encoded.demonstrations.ids + target.ids))
-    order = sorted(range(len(work)), key=lambda place: len(work[place][1]))
+            work.append((example, encoded.demonstrations, target))
+    order = sorted(range(len(work)), key=lambda n: len(work[n][1].ids) + len(work[n][2].ids))
     written: dict[int, str] = {}
     progress = Progress(title, len(work))
     try:
         for start in range(0, len(order), how.batch_size):
             places = order[start : start + how.batch_size]
-            ids = generate(
-                loaded.model,
-                loaded.tokenizer,
-                [work[place][1] for place in places],
-                max_new_tokens=how.max_new_tokens,
-                end=end,
-            )
+            prompts = [work[place][1:] for place in places]
+            ids = _continued(loaded, episodes, prompts, how.max_new_tokens, shifter)
             for place, tokens in zip(places, ids, strict=True):
                 written[place] = span_text(episodes, tokens)
             progress.advance(len(written))
@@ -157,8 +171,30 @@ def _spans(
         progress.close()
     return [
         Prediction(example.id, example.language, written[place], written[place], {})
-        for place, (example, _) in enumerate(work)
+        for place, (example, _, _) in enumerate(work)
     ]
+
+
+def _continued(
+    loaded: Loaded,
+    episodes: EpisodeEncoder,
+    prompts: Sequence[tuple[EncodedSet, EncodedTarget]],
+    max_new_tokens: int,
+    shifter: Shifter | None,
+) -> list[tuple[int, ...]]:
+    """The ids generated after each prompt."""
+    meet = None
+    if shifter:
+        spans = left_padded(prompts, episodes.task.dominant)
+        meet = partial(shifter.meet_prompts, spans)
+    return generate(
+        loaded.model,
+        loaded.tokenizer,
+        [front.ids + target.ids for front, target in prompts],
+        max_new_tokens=max_new_tokens,
+        end=episodes.encoder.end,
+        meet=meet,
+    )
 
 
 def span_text(episodes: EpisodeEncoder, ids: Sequence[int]) -> str:

@@ -36,13 +36,14 @@ class EncodedSet:
 
     `ids` are token ids, those of the m soft-prompt vectors being V, V+1, ... (V: rows of the
     model's embedding). Spans count from the first id. An answer's span covers the answer and the
-    one token that ends it.
+    one token that ends it. `languages`: the demonstrations' codes.
     """
 
     ids: tuple[int, ...]
     prompt: Span
     inputs: tuple[Span, ...]
     answers: tuple[Span, ...]
+    languages: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,8 @@ class Encoder:
             ids += self._frame(frame.between)
             answers.append(_extend(ids, self._answer(sample, sample.answer, frame)))
             ids += self._frame(frame.after)[1:]
-        return EncodedSet(tuple(ids), prompt, tuple(inputs), tuple(answers))
+        languages = tuple(sample.language for sample in demonstrations)
+        return EncodedSet(tuple(ids), prompt, tuple(inputs), tuple(answers), languages)
 
     def target(self, sample: Rendered, demonstrations: int) -> EncodedTarget:
         """A target sample that follows `demonstrations` solved ones.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
 from isogloss.demonstrations.choose import Demonstrations, Group, Pool
+from isogloss.demonstrations.pairs import Pair
 from isogloss.demonstrations.schedule import training_batches
 from isogloss.encoding import EncodedSet, EncodedTarget, Encoder
 from isogloss.errors import DataError
@@ -34,6 +36,17 @@ class EpisodeEncoder:
         )
         targets = tuple(self._target(item, len(group.demonstrations)) for item in group.targets)
         return EncodedGroup(front, targets)
+
+    def sentences(self, examples: Sequence[Example]) -> tuple[tuple[int, ...], ...]:
+        """Ids of the examples' inputs as plain sentences: no soft prompt, no answer.
+
+        One that is too long for the model, or has less than one token after its first, is left out.
+        """
+        plain = dataclasses.replace(self.encoder, prompt_length=0, chat=False)
+        begin = plain.demonstration_set(()).ids
+        found = [begin + plain.text_ids(self.task.render(example).input) for example in examples]
+        longest = self.longest or max(map(len, found), default=0)
+        return tuple(ids for ids in found if 1 < len(ids) <= longest)
 
     def fitting(self, group: Group) -> tuple[Group, list[Skipped]]:
         """The group without targets whose sequence is too long, and those."""
@@ -96,6 +109,15 @@ def fit(
     return kept, left_out
 
 
+@dataclass(frozen=True)
+class Step:
+    """What one batch of training holds: groups, translation pairs to contrast, or both."""
+
+    epoch: int
+    groups: tuple[Group, ...]
+    pairs: tuple[Pair, ...] = ()
+
+
 @final
 @dataclass(frozen=True)
 class Schedule:
@@ -104,6 +126,20 @@ class Schedule:
     batches: tuple[tuple[Group, ...], ...]
     batches_per_epoch: int
     skipped: tuple[Skipped, ...] = field(default=())
+
+    def steps(self, pairs: Sequence[tuple[Pair, ...]], *, alternate: bool) -> list[Step]:
+        """The batches that hold something, each with its batch of pairs where there are any.
+
+        With `alternate` the pairs are a step of their own after the batch's.
+        """
+        steps = []
+        for number, groups in enumerate(self.batches):
+            epoch, own = number // self.batches_per_epoch, pairs[number] if pairs else ()
+            if groups:
+                steps.append(Step(epoch, groups, () if alternate else own))
+            if groups and own and alternate:
+                steps.append(Step(epoch, (), own))
+        return steps
 
     def lines(self, stage: int) -> list[dict[str, Any]]:
         """Which targets met which demonstrations, for the run folder."""

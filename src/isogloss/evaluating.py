@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -13,12 +14,13 @@ from isogloss.answering import Answering, Prediction, answer
 from isogloss.demonstrations.choose import Demonstrations, Group, Pool
 from isogloss.demonstrations.schedule import test_groups
 from isogloss.episodes import EpisodeEncoder, fit
-from isogloss.errors import DataError, RunError
+from isogloss.errors import ConfigError, DataError, RunError
 from isogloss.intervals import bootstrap_interval, mcnemar_exact, paired_bootstrap
 from isogloss.languages import check_language
 from isogloss.methods.method import Method
 from isogloss.methods.registry import method_from
 from isogloss.model.load import Loaded, ModelOptions, identify, load, resolve_dtype
+from isogloss.representation_shift import Shifter, load_vectors, shifting
 from isogloss.runs import (
     PREDICTIONS,
     SCORES,
@@ -106,6 +108,18 @@ class Opened:
         )
         return load(self.model_name, options)
 
+    @contextmanager
+    def tuned(self, loaded: Loaded) -> Iterator[Shifter | None]:
+        """The base model with what was learnt in it, and with the method's shift."""
+        tune, shift = self.method.tune, self.method.shift
+        vectors = load_vectors(self.run.adapter) if shift and shift.back == "corpus" else None
+        weights = tune.load(self.run.adapter, loaded.model)
+        with (
+            tune.attached(loaded.model, weights),
+            shifting(loaded.model, shift, vectors) as shifter,
+        ):
+            yield shifter
+
     def pool(self) -> Pool:
         """The training items that demonstrations come from (Section 6.1)."""
         return Pool(self.split.dominant, self.split.target)
@@ -148,7 +162,30 @@ def open_finished(folder: str, *, model: str | None, data: str | None, dtype: st
         )
     wanted_dtype = dtype or record["model"]["dtype"]
     resolved = str(resolve_dtype(ModelOptions(dtype=wanted_dtype))).removeprefix("torch.")  # type: ignore[arg-type]
-    return Opened(run, record, task, split, method_from(record["method"]), name, resolved)
+    return Opened(run, record, task, split, _method(record), name, resolved)
+
+
+def _method(record: Json) -> Method:
+    """The run's method, its shift at the layers that training chose."""
+    method, layers = method_from(record["method"]), record.get("layers")
+    if method.shift is None or layers is None:
+        return method
+    shift = dataclasses.replace(method.shift, layers=(layers["to"], layers["back"]))
+    return dataclasses.replace(method, shift=shift)
+
+
+def check_shift(opened: Opened, language: str) -> None:
+    """Refuse a language that the run's shift has no vector of.
+
+    Raises:
+        ConfigError: the shift is by language vectors, which the run has of two languages.
+    """
+    shift, known = opened.method.shift, (opened.record["dominant"], opened.record["target"])
+    if shift and shift.back == "corpus" and language not in known:
+        raise ConfigError(
+            f"the run shifts by language vectors, which it has of {' and '.join(known)}, not of "
+            f"'{language}'; train it with that target"
+        )
 
 
 def _check_data(run: Run, record: Json, split: Split) -> None:
@@ -173,6 +210,7 @@ def evaluate(settings: EvaluateSettings) -> Scores:
     )
     language = settings.language or opened.record["target"]
     check_language(language, opened.task.languages, opened.task.name)
+    check_shift(opened, language)
     setting = _setting(settings, opened, language)
     folder = opened.run.folder / EVALUATIONS / f"{language}-{key_of(setting)[:8]}"
     old = None if settings.force else _scored(folder)
@@ -243,23 +281,23 @@ class _Bench:
 
     def tuned(self, *, none: bool) -> tuple[list[Json], list[Json]]:
         """Entries of the trained run, and the items skipped."""
-        tune = self.opened.method.tune
-        weights = tune.load(self.opened.run.adapter, self.loaded.model)
-        with tune.attached(self.loaded.model, weights):
-            return self._entries(tuned=True, none=none, title="scoring")
+        with self.opened.tuned(self.loaded) as shifter:
+            return self._entries(shifter, tuned=True, none=none, title="scoring")
 
     def untuned(self, *, none: bool, title: str) -> tuple[list[Json], list[Json]]:
         """Entries of the untuned model, and the items skipped."""
-        return self._entries(tuned=False, none=none, title=title)
+        return self._entries(None, tuned=False, none=none, title=title)
 
-    def _entries(self, *, tuned: bool, none: bool, title: str) -> tuple[list[Json], list[Json]]:
+    def _entries(
+        self, shifter: Shifter | None, *, tuned: bool, none: bool, title: str
+    ) -> tuple[list[Json], list[Json]]:
         episodes = self.opened.episodes(self.loaded, tuned=tuned)
         if self.opened.task.kind == "span":
             episodes = dataclasses.replace(episodes, reserve=self.how.max_new_tokens)
         context = self.opened.method.context
         settings = dataclasses.replace(context, count=0) if none else context
         groups, skipped = self._groups(settings, episodes)
-        predictions = answer(self.loaded, episodes, groups, self.how, title=title)
+        predictions = answer(self.loaded, episodes, groups, self.how, shifter, title=title)
         by_id = {item.id: item for item in self.items}
         entries = [
             judged(prediction, by_id[prediction.id], self.opened.task) for prediction in predictions

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,13 +31,10 @@ from transformers import (
 )
 
 from isogloss.demonstrations.choose import Group
-from isogloss.episodes import EpisodeEncoder, Schedule
+from isogloss.episodes import Step
 from isogloss.errors import RunError
-from isogloss.methods.losses import AnswerLoss, answer_loss
-from isogloss.model.answer import token_log_probabilities
-from isogloss.model.attention import default_layout
 from isogloss.model.load import Loaded
-from isogloss.packing import Batch, pack
+from isogloss.objective import Objective
 from isogloss.progress import Progress
 from isogloss.runs import (
     append_line,
@@ -60,10 +58,8 @@ class Learning:
     loaded: Loaded
     tune: Tuning
     weights: Weights
-    loss: AnswerLoss
-    demonstrations: int
-    episodes: EpisodeEncoder
-    schedule: Schedule
+    objective: Objective
+    steps: tuple[Step, ...]
     validation: tuple[Group, ...]
     learning_rate: float
     settings: TrainSettings
@@ -72,9 +68,9 @@ class Learning:
     stage: int
 
     @property
-    def scale(self) -> float:
-        """What one demonstration answer's mean loss counts, beside 1 for the target's."""
-        return self.loss.weight / max(1, self.loss.counted(self.demonstrations))
+    def per_epoch(self) -> int:
+        """Steps of an epoch; where some hold nothing, of the longest epoch."""
+        return max(Counter(step.epoch for step in self.steps).values())
 
 
 def learn(learning: Learning) -> None:
@@ -83,6 +79,8 @@ def learn(learning: Learning) -> None:
     if is_complete(done):
         _take(learning, done)
         return
+    if learning.objective.corpus:
+        learning.objective.corpus.epoch = None  # a new stage has epochs of its own
     learning.checkpoints.mkdir(parents=True, exist_ok=True)
     resume = last_checkpoint(learning.checkpoints)
     _cut_log(learning, int(resume.name.rpartition("-")[2]) if resume else 0)
@@ -92,7 +90,7 @@ def learn(learning: Learning) -> None:
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     finally:
         learning.loaded.model.eval()  # the Trainer leaves a model in training mode
-    learning.tune.save(learning.weights, done, learning.loaded.model)
+    _keep(learning, done)
     mark_complete(done)
     for path in learning.checkpoints.glob("checkpoint-*"):
         shutil.rmtree(path)
@@ -111,6 +109,15 @@ def _take(learning: Learning, folder: Path) -> None:
     with torch.no_grad():
         for name, parameter in learning.weights.items():
             parameter.copy_(saved[name])
+    if learning.objective.corpus:
+        learning.objective.corpus.load(folder)
+
+
+def _keep(learning: Learning, folder: Path) -> None:
+    """Save the weights, and the language vectors of a shift by them."""
+    learning.tune.save(learning.weights, folder, learning.loaded.model)
+    if learning.objective.corpus:
+        learning.objective.corpus.save(folder)
 
 
 @contextmanager
@@ -165,17 +172,17 @@ def _cut_log(learning: Learning, step: int) -> None:
 
 
 @final
-class EpisodeBatches(Dataset[list[Group]]):
-    """The batches of a schedule in their order."""
+class Steps(Dataset[Step]):
+    """The steps of a stage in their order."""
 
-    def __init__(self, schedule: Schedule) -> None:
-        self.batches = [list(batch) for batch in schedule.batches if batch]
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self.steps = steps
 
     def __len__(self) -> int:
-        return len(self.batches)
+        return len(self.steps)
 
-    def __getitem__(self, number: int) -> list[Group]:
-        return self.batches[number]
+    def __getitem__(self, number: int) -> Step:
+        return self.steps[number]
 
 
 @final
@@ -184,48 +191,40 @@ class EpisodeTrainer(Trainer):
 
     def __init__(self, learning: Learning) -> None:
         self.learning = learning
-        self.layout = default_layout(learning.loaded.model)
-        batches = EpisodeBatches(learning.schedule)
+        self.batches = 1  # of the update that is being computed
         super().__init__(
             model=learning.loaded.model,
-            args=_arguments(learning, len(batches)),
-            train_dataset=batches,
+            args=_arguments(learning),
+            train_dataset=Steps(learning.steps),
             eval_dataset=list(learning.validation) or None,
             data_collator=self._collate,
         )
         # Our loss is divided by all targets of an update, not once per batch.
         self.loss_is_scaled_for_ga = True
-        self._set_callbacks(len(batches))
+        self._set_callbacks()
 
-    def _set_callbacks(self, batches: int) -> None:
+    def _set_callbacks(self) -> None:
         self.pop_callback(PrinterCallback)
         self.pop_callback(ProgressCallback)
-        self.add_callback(RunFolder(self.learning, len(self.learning.schedule.batches) or batches))
+        self.add_callback(RunFolder(self.learning))
         if self.learning.validation:
             self.add_callback(EarlyStoppingCallback(self.learning.settings.patience))
 
-    def _collate(self, batch: Sequence[Sequence[Group]]) -> dict[str, Tensor]:
-        return self._tensors([group for groups in batch for group in groups])
-
-    def _tensors(self, groups: Sequence[Group]) -> dict[str, Tensor]:
-        encoded = [self.learning.episodes.group(group) for group in groups]
-        packed, answers = pack(
-            encoded, layout=self.layout, demonstration_answers=self.learning.loss.places
-        )
-        marks = torch.tensor([answer.kind == "demonstration" for answer in answers])
-        targets = torch.tensor(sum(len(group.targets) for group in groups))
-        return packed.tensors() | {"is_demonstration": marks, "targets": targets}
+    def _collate(self, steps: Sequence[Step]) -> dict[str, Any]:
+        (step,) = steps
+        return self.learning.objective.tensors(step)
 
     def _get_train_sampler(
         self, train_dataset: Dataset[Any] | None = None
     ) -> torch.utils.data.Sampler[int]:
-        return torch.utils.data.SequentialSampler(EpisodeBatches(self.learning.schedule))
+        return torch.utils.data.SequentialSampler(Steps(self.learning.steps))
 
     def get_batch_samples(
         self, epoch_iterator: Any, num_batches: int, device: torch.device
     ) -> tuple[list[Any], Tensor | int | None]:
         """The batches of one update, and how many targets they hold together."""
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self.batches = len(batches)
         return batches, sum(int(batch["targets"]) for batch in batches)
 
     def compute_loss(
@@ -235,34 +234,19 @@ class EpisodeTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The loss of a batch's targets, divided by all targets of the update."""
-        assert isinstance(model, PreTrainedModel) or not return_outputs, "no outputs are asked"
-        targets = num_items_in_batch if num_items_in_batch is not None else inputs["targets"]
-        return self._sum(model, inputs) / targets
-
-    def _sum(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
-        tensors = {k: v for k, v in inputs.items() if k not in ("is_demonstration", "targets")}
-        batch = Batch(**tensors)
-        log_probabilities = token_log_probabilities(model, batch)
-        return answer_loss(
-            log_probabilities, batch, inputs["is_demonstration"], self.learning.scale
-        )
+        """The step's share of the loss of an update, which is a mean over all its targets."""
+        assert not return_outputs, "no outputs are asked"
+        targets = int(inputs["targets"] if num_items_in_batch is None else num_items_in_batch)
+        return self.learning.objective.value(inputs, targets, self.batches)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """The validation targets' mean answer loss, in nats."""
-        total, count = 0.0, 0
-        model = self.learning.loaded.model
+        model, groups = self.learning.loaded.model, self.learning.validation
         model.eval()
         with torch.no_grad():
-            for group in self.learning.validation:
-                encoded = self.learning.episodes.group(group)
-                batch, _ = pack([encoded], layout=self.layout)
-                moved = batch.to(self.args.device)
-                values = token_log_probabilities(model, moved)
-                none = torch.zeros(len(moved.weight), dtype=torch.bool, device=self.args.device)
-                total += float(answer_loss(values, moved, none, 0.0))
-                count += len(group.targets)
+            total = sum(self.learning.objective.judge(group) for group in groups)
         model.train()
+        count = sum(len(group.targets) for group in groups)
         metrics = {"eval_loss": total / count}
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(
@@ -282,8 +266,7 @@ class EpisodeTrainer(Trainer):
             ) from error
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        folder = Path(output_dir or self.learning.checkpoints)
-        self.learning.tune.save(self.learning.weights, folder, self.learning.loaded.model)
+        _keep(self.learning, Path(output_dir or self.learning.checkpoints))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         _take(self.learning, Path(resume_from_checkpoint))
@@ -317,9 +300,9 @@ class Checkpoints(TrainerCallback):
 class RunFolder(Checkpoints):
     """Keeps log.jsonl, marks whole checkpoints, and shows progress."""
 
-    def __init__(self, learning: Learning, batches: int) -> None:
+    def __init__(self, learning: Learning) -> None:
         self.learning = learning
-        self.per_epoch = learning.schedule.batches_per_epoch
+        self.per_epoch = learning.per_epoch
         self.begun = time.time()
 
     def on_train_begin(
@@ -353,11 +336,11 @@ class RunFolder(Checkpoints):
             self.progress.advance(state.global_step, f"loss {values['loss']:.3f}")
 
 
-def _arguments(learning: Learning, batches: int) -> TrainingArguments:
+def _arguments(learning: Learning) -> TrainingArguments:
     settings = learning.settings
-    updates = -(-batches // settings.gradient_accumulation)
+    updates = -(-len(learning.steps) // settings.gradient_accumulation)
     steps = min(updates, settings.max_steps or updates)
-    epoch = max(1, learning.schedule.batches_per_epoch // settings.gradient_accumulation)
+    epoch = max(1, learning.per_epoch // settings.gradient_accumulation)
     validated = bool(learning.validation)
     every = min(steps, epoch if validated or not settings.save_every else settings.save_every)
     arguments = TrainingArguments(

@@ -8,7 +8,7 @@ episodes give the same numbers (up to float error), so the layout is only a matt
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from isogloss.encoding import EncodedSet, EncodedTarget
+from isogloss.spans import Spans, SpanWriter
 
 Layout = Literal["tree", "packed", "rows"]
 AnswerKind = Literal["target", "demonstration", "option"]
@@ -51,7 +52,8 @@ class Batch:
     second index is seen by that of the first; None where every row is one plain sequence, padded
     on the right (`real` then says which tokens are not padding). The P predicted tokens:
     `row`, `column` (where their logits are read), `token` (what should stand there), `answer`
-    (index into the answers), each (P,). `weight`: (answers,).
+    (index into the answers), each (P,). `weight`: (answers,). `spans`: which sample each token
+    belongs to, where that was asked for.
     """
 
     ids: Tensor
@@ -63,15 +65,25 @@ class Batch:
     answer: Tensor
     weight: Tensor
     visible: Tensor | None = None
+    spans: Spans | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device."""
-        moved = {name: tensor.to(device) for name, tensor in self.tensors().items()}
-        return Batch(**moved)
+        return Batch.of({name: tensor.to(device) for name, tensor in self.tensors().items()})
 
     def tensors(self) -> dict[str, Tensor]:
-        """The tensors by name, for a data loader; `Batch(**tensors)` gives the batch back."""
-        return {name: value for name, value in vars(self).items() if value is not None}
+        """The tensors by name, for a data loader; `Batch.of` gives the batch back."""
+        spans = vars(self.spans) if self.spans else {}
+        named = {f"spans.{name}": tensor for name, tensor in spans.items()}
+        own = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return own | named
+
+    @staticmethod
+    def of(tensors: Mapping[str, Tensor]) -> Batch:
+        """The batch whose `tensors` these are."""
+        own = {name: tensor for name, tensor in tensors.items() if "." not in name}
+        spans = {name.removeprefix("spans."): tensors[name] for name in tensors if "." in name}
+        return Batch(**own, spans=Spans(**spans) if spans else None)
 
 
 @dataclass
@@ -103,6 +115,7 @@ class _Row:
 class _Writer:
     """Collects the rows and predicted tokens of a batch."""
 
+    spans: SpanWriter | None = None
     rows: list[_Row] = field(default_factory=list)
     predicted: list[tuple[int, int, int, int]] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
@@ -140,6 +153,7 @@ def pack(
     layout: Layout = "tree",
     options: bool = False,
     demonstration_answers: Sequence[int] | None = (),
+    dominant: str | None = None,
 ) -> tuple[Batch, tuple[Answer, ...]]:
     """A batch of groups.
 
@@ -147,7 +161,7 @@ def pack(
     `rows`: every episode (or option) is written out as a sequence of its own. With `options` the
     options are predicted, else the right answers. `demonstration_answers` says which
     demonstrations' answers are predicted too: places in the set (negative from its end), or None
-    for all.
+    for all. With the code of the `dominant` language the batch has spans.
     """
     trees = _trees(groups, options)
     if layout == "rows":
@@ -157,7 +171,7 @@ def pack(
             for number, target, pieces in tree.targets
             for piece in pieces
         ]
-    writer = _Writer()
+    writer = _Writer(SpanWriter(dominant) if dominant else None)
     for place, tree in enumerate(trees):
         if layout != "packed" or place == 0:
             writer.rows.append(_Row())
@@ -186,6 +200,8 @@ def _write(writer: _Writer, tree: _Tree, demonstration_answers: Sequence[int] | 
     number, row = len(writer.rows) - 1, writer.rows[-1]
     offset = len(row.ids)
     front = row.grow(tree.front.ids, -1)
+    if writer.spans:
+        writer.spans.front(number, offset, tree.front)
     for place in _places(len(tree.front.answers), demonstration_answers):
         span = tree.front.answers[place]
         weight = float(len(tree.targets))
@@ -194,9 +210,15 @@ def _write(writer: _Writer, tree: _Tree, demonstration_answers: Sequence[int] | 
         writer.predict(number, columns, tree.front.ids[span.start : span.stop], answer)
     for target_number, target, pieces in tree.targets:
         branch = row.grow(target.ids, front)
+        if writer.spans:
+            writer.spans.target(number, len(row.ids) - len(target.ids), target)
         for piece in pieces:
             # The last token is only predicted, so it need not be read.
             leaf = row.grow(piece.tokens[:-1], branch)
+            if writer.spans:
+                writer.spans.piece(
+                    number, len(row.ids) - len(piece.tokens) + 1, len(piece.tokens) - 1
+                )
             read = range(row.last[leaf] - len(piece.tokens) + 2, row.last[leaf] + 1)
             answer = writer.answer(Answer(piece.kind, target_number, piece.place, 1.0))
             writer.predict(number, [row.last[branch], *read], piece.tokens, answer)
@@ -226,7 +248,8 @@ def _tensors(writer: _Writer, *, linear: bool) -> Batch:
     predicted = torch.tensor(writer.predicted, dtype=torch.long).reshape(-1, 4)
     at_row, column, token, answer = predicted.unbind(1)
     weight = torch.tensor([one.weight for one in writer.answers])
-    return Batch(ids, positions, real, at_row, column, token, answer, weight, visible)
+    spans = writer.spans.tensors(count, width) if writer.spans else None
+    return Batch(ids, positions, real, at_row, column, token, answer, weight, visible, spans)
 
 
 def _visible(row: _Row) -> Tensor:

@@ -11,7 +11,7 @@ from isogloss.demonstrations.choose import Pool
 from isogloss.demonstrations.schedule import test_groups
 from isogloss.episodes import fit
 from isogloss.errors import ConfigError, DataError, Problem
-from isogloss.evaluating import Opened, open_finished
+from isogloss.evaluating import Opened, check_shift, open_finished
 from isogloss.languages import check_language
 from isogloss.runs import key_of, write_lines
 from isogloss.settings import PredictSettings
@@ -34,6 +34,7 @@ def predict(
     language = settings.language or opened.record["target"]
     check_language(language, opened.task.languages, opened.task.name)
     examples = _examples(opened, records, language)
+    check_shift(opened, language)
     predictions = _answers(opened, settings, examples)
     if settings.out:
         write_lines(settings.out, [prediction.entry() for prediction in predictions])
@@ -101,9 +102,8 @@ def _answers(
             f"demonstrations and soft prompt, but at most {skipped[0].longest} fit; shorten it, "
             "or give --demonstrations none"
         )
-    weights = method.tune.load(opened.run.adapter, loaded.model)
-    with method.tune.attached(loaded.model, weights):
-        found = answer(loaded, episodes, fitting, how, title="answering")
+    with opened.tuned(loaded) as shifter:
+        found = answer(loaded, episodes, fitting, how, shifter)
     by_text = {prediction.id: prediction for prediction in found}
     return [
         dataclasses.replace(by_text[item.id], id=example.id)

@@ -14,6 +14,7 @@ from isogloss.demonstrations.choose import DemonstrationLanguages
 from isogloss.errors import ConfigError, suggestion
 from isogloss.methods.losses import DemonstrationLoss
 from isogloss.model.load import Dtype, Kernel, ModelOptions, Quantization
+from isogloss.representation_shift import ShiftBack, ShiftedTokens, ShiftTowards
 from isogloss.tuning.soft_prompt import PromptStart
 
 TRACKERS = ("tensorboard", "wandb")
@@ -71,6 +72,22 @@ class TrainSettings:
     """Which demonstrations' answers are learnt."""
     demonstration_weight: float | None = None
     """Weight of the demonstrations' loss."""
+    shift: ShiftBack | Literal["off"] | None = None
+    """Representation shift: what is added at L_back, or off for no shift at all."""
+    shift_layers: tuple[int, int] | None = None
+    """L_to and L_back (by default where the languages are closest: `isogloss layers`)."""
+    shift_towards: ShiftTowards | None = None
+    """What of the demonstrations a target is shifted to."""
+    shift_tokens: ShiftedTokens | None = None
+    """Which tokens of the target are shifted."""
+    shift_scale: float | None = None
+    """Factor on what is added."""
+    contrast_weight: float | None = None
+    """Weight of the contrastive loss."""
+    contrast_temperature: float | None = None
+    """Temperature of the contrastive loss."""
+    contrast_pairs: int | None = None
+    """Translation pairs in a batch of the contrastive loss."""
     patience: int = 3
     """Epochs without a better validation loss before stopping, where there is validation data."""
     save_every: int | None = None

@@ -16,15 +16,19 @@ from typing import Any, TypeVar
 import torch
 from safetensors import SafetensorError
 
+from isogloss.corpus import Corpus, LayerChoice, Sentences, choose_from, sample_sentences
 from isogloss.demonstrations.choose import Group, Pool, chunks
+from isogloss.demonstrations.pairs import pair_batches, translation_pairs
 from isogloss.demonstrations.schedule import test_groups
 from isogloss.encoding import Encoder
-from isogloss.episodes import EpisodeEncoder, Schedule, fit, plan
+from isogloss.episodes import EpisodeEncoder, Schedule, Step, fit, plan
 from isogloss.errors import ConfigError
 from isogloss.languages import check_language
 from isogloss.learning import Learning, clear, learn
+from isogloss.methods.contrast import Contrast, contrast_layers
 from isogloss.methods.method import Method, Stage
 from isogloss.methods.registry import method as method_of
+from isogloss.model.layers import blocks
 from isogloss.model.load import (
     Loaded,
     identify,
@@ -34,6 +38,8 @@ from isogloss.model.load import (
     resolve_dtype,
 )
 from isogloss.model.prompt import vocabulary_rows
+from isogloss.objective import Objective
+from isogloss.representation_shift import Shift, Shifter, shifting
 from isogloss.runs import (
     ADAPTER,
     DEMONSTRATIONS,
@@ -131,6 +137,17 @@ PROMPT_SETTINGS = {  # names of TrainSettings, and of SoftPrompt
     "prompt_start": "start_from",
     "prompt_file": "start_file",
 }
+SHIFT_SETTINGS = {  # names of TrainSettings, and of Shift
+    "shift_layers": "layers",
+    "shift_towards": "towards",
+    "shift_tokens": "tokens",
+    "shift_scale": "scale",
+}
+CONTRAST_SETTINGS = {  # names of TrainSettings, and of Contrast
+    "contrast_weight": "weight",
+    "contrast_temperature": "temperature",
+    "contrast_pairs": "pairs",
+}
 CONTEXT_SETTINGS = (  # say nothing where there is no demonstration
     *("demonstration_languages", "share_demonstrations", "test_sets"),
     *("demonstration_loss", "demonstration_weight"),
@@ -174,8 +191,32 @@ def settle_method(settings: TrainSettings, task: Task) -> Method:
         loss=loss,
         tune=_replaced(method.tune, **prompt),
         stages=stages,
+        shift=_settle_shift(settings, method),
+        contrast=_settle_contrast(settings, method),
         batch_size=method.batch_size if settings.batch_size is None else settings.batch_size,
     )
+
+
+def _settle_shift(settings: TrainSettings, method: Method) -> Shift | None:
+    """The method's shift with the user's own settings; `--shift` gives one to a method without."""
+    shift = method.shift
+    if settings.shift == "off":
+        shift = None
+    elif settings.shift is not None:
+        shift = dataclasses.replace(shift or Shift(), back=settings.shift)
+    if shift is None:
+        _refuse(settings, SHIFT_SETTINGS, "the representation shift", "has none without --shift")
+        return None
+    given = {own: getattr(settings, name) for name, own in SHIFT_SETTINGS.items()}
+    return _replaced(shift, **given)
+
+
+def _settle_contrast(settings: TrainSettings, method: Method) -> Contrast | None:
+    if method.contrast is None:
+        _refuse(settings, CONTRAST_SETTINGS, "contrastive learning", "has none")
+        return None
+    given = {own: getattr(settings, name) for name, own in CONTRAST_SETTINGS.items()}
+    return _replaced(method.contrast, **given)
 
 
 def _check_had(settings: TrainSettings, method: Method) -> None:
@@ -294,13 +335,27 @@ def _carry_out(job: Job, loaded: Loaded) -> None:
     begun = time.time()
     episodes = episode_encoder(job.task, loaded, method, settings.chat, settings.max_length)
     schedules = [_schedule(job, stage, episodes) for stage in method.stages]
-    record = job.record | _description(job, loaded, schedules)
+    needs = method.shift or method.contrast
+    plain = (
+        sample_sentences(job.split, episodes, settings.target, seed=settings.seed) if needs else {}
+    )
+    choice = _layers(method, loaded, plain) if needs else None
+    record = job.record | _description(job, loaded, schedules) | _layers_record(choice)
     weights = method.tune.start(loaded.model, _start_ids(job, episodes, loaded), seed=settings.seed)
     _begin(job, record, schedules)
-    with method.tune.attached(loaded.model, weights):
-        for number, (stage, schedule) in enumerate(zip(method.stages, schedules, strict=True)):
-            learn(_learning(job, loaded, episodes, stage, schedule, weights, number))
-    job.method.tune.save(weights, folder / ADAPTER, loaded.model)
+    shift = placed(method.shift, choice)
+    with (
+        method.tune.attached(loaded.model, weights),
+        shifting(loaded.model, shift) as shifter,
+    ):
+        corpus = _corpus(job, shifter, plain)
+        objective = _objective(job, loaded, episodes, choice, shifter, corpus)
+        for number in range(len(method.stages)):
+            learn(_learning(job, loaded, objective, schedules[number], weights, number))
+        method.tune.save(weights, folder / ADAPTER, loaded.model)
+        if corpus and shifter and shifter.vectors:
+            corpus.renew()
+            shifter.vectors.save(folder / ADAPTER)
     if method.tune.whole_model:
         loaded.tokenizer.save_pretrained(folder / ADAPTER)
     spent = {"seconds": round(time.time() - begun, 1), "peak_memory_bytes": peak_memory()}
@@ -364,6 +419,57 @@ def _description(job: Job, loaded: Loaded, schedules: Sequence[Schedule]) -> Jso
     }
 
 
+def _layers(method: Method, loaded: Loaded, plain: Sentences) -> LayerChoice:
+    """L_to and L_back: those that were given, else those where the languages are closest."""
+    if method.shift and method.shift.layers:
+        return LayerChoice(*method.shift.layers, "as given")
+    return choose_from(loaded.model, plain)
+
+
+def _layers_record(choice: LayerChoice | None) -> Json:
+    return {"layers": dataclasses.asdict(choice) if choice else None}
+
+
+def placed(shift: Shift | None, choice: LayerChoice | None) -> Shift | None:
+    """The shift at the layers of a run."""
+    if shift is None or choice is None:
+        return shift
+    return dataclasses.replace(shift, layers=(choice.to, choice.back))
+
+
+def _corpus(job: Job, shifter: Shifter | None, plain: Sentences) -> Corpus | None:
+    if shifter is None or shifter.shift.back != "corpus":
+        return None
+    # Soft-prompt vectors do not change what the model makes of a sentence without them.
+    moving = job.method.tune.prompt_length == 0
+    return Corpus(shifter, plain, job.task.dominant, moving=moving)
+
+
+def _objective(
+    job: Job,
+    loaded: Loaded,
+    episodes: EpisodeEncoder,
+    choice: LayerChoice | None,
+    shifter: Shifter | None,
+    corpus: Corpus | None,
+) -> Objective:
+    method = job.method
+    layers: tuple[int, ...] = ()
+    if method.contrast and choice:
+        count = len(blocks(loaded.model))
+        layers = contrast_layers(method.contrast.layers, (choice.to, choice.back), count)
+    return Objective(
+        model=loaded.model,
+        episodes=episodes,
+        loss=method.loss,
+        demonstrations=method.context.count,
+        shifter=shifter,
+        corpus=corpus,
+        contrast=method.contrast,
+        layers=layers,
+    )
+
+
 def _begin(job: Job, record: Json, schedules: Sequence[Schedule]) -> None:
     """Write the record and the drawn demonstrations, unless an earlier start has."""
     folder = job.run.folder
@@ -398,16 +504,15 @@ def _start_ids(job: Job, episodes: EpisodeEncoder, loaded: Loaded) -> StartIds:
 def _learning(
     job: Job,
     loaded: Loaded,
-    episodes: EpisodeEncoder,
-    stage: Stage,
+    objective: Objective,
     schedule: Schedule,
     weights: Weights,
     number: int,
 ) -> Learning:
-    settings = job.settings
+    settings, method = job.settings, job.method
     pool = Pool(job.split.dominant, job.split.target)
-    validation = test_groups(job.split.validation, pool, job.method.context, seed=settings.seed)
-    fitting, _ = fit(validation, episodes, skip=settings.too_long == "skip")
+    validation = test_groups(job.split.validation, pool, method.context, seed=settings.seed)
+    fitting, _ = fit(validation, objective.episodes, skip=settings.too_long == "skip")
     parts = [
         Group(group.demonstrations, targets)
         for group in fitting
@@ -415,19 +520,33 @@ def _learning(
     ]
     return Learning(
         loaded=loaded,
-        tune=job.method.tune,
+        tune=method.tune,
         weights=weights,
-        loss=job.method.loss,
-        demonstrations=job.method.context.count,
-        episodes=episodes,
-        schedule=schedule,
+        objective=objective,
+        steps=_steps(job, schedule, objective.episodes, number),
         validation=tuple(parts),
-        learning_rate=stage.learning_rate,
+        learning_rate=method.stages[number].learning_rate,
         settings=settings,
         log=job.run.folder / LOG,
         checkpoints=job.run.folder / f"stage-{number}",
         stage=number,
     )
+
+
+def _steps(job: Job, schedule: Schedule, episodes: EpisodeEncoder, number: int) -> tuple[Step, ...]:
+    """The schedule's batches, with batches of translation pairs where the method contrasts them."""
+    contrast = job.method.contrast
+    if contrast is None:
+        return tuple(schedule.steps((), alternate=False))
+    pairs = translation_pairs(job.split.dominant, job.split.target)
+    pairs = tuple(pair for pair in pairs if len(episodes.sentences(pair)) == len(pair))
+    batches = pair_batches(
+        pairs,
+        size=contrast.pairs,
+        count=len(schedule.batches),
+        seed=f"{job.settings.seed}/pairs/{number}",
+    )
+    return tuple(schedule.steps(batches, alternate=contrast.alternate))
 
 
 def peak_memory() -> int:

@@ -7,7 +7,9 @@ from typing import Literal
 
 from isogloss.demonstrations.choose import Demonstrations
 from isogloss.errors import ConfigError
+from isogloss.methods.contrast import Contrast
 from isogloss.methods.losses import AnswerLoss
+from isogloss.representation_shift import Shift
 from isogloss.tuning.tuning import Tuning
 
 TargetLanguage = Literal["dominant", "target"]
@@ -33,7 +35,8 @@ class Method:
     """A way to transfer knowledge.
 
     `tune` says what learns, `context` which demonstrations stand before each target, `loss` what
-    is learnt from an episode. `batch_size` counts targets per device.
+    is learnt from an episode. `batch_size` counts targets per device. `shift` moves hidden states,
+    `contrast` draws translation pairs together.
     """
 
     name: str
@@ -44,9 +47,16 @@ class Method:
     context: Demonstrations
     loss: AnswerLoss
     batch_size: int = 4
+    shift: Shift | None = None
+    contrast: Contrast | None = None
 
     def __post_init__(self) -> None:
         if not self.stages:
             raise ConfigError(f"method '{self.name}' has no stage")
         if self.batch_size < 1:
             raise ConfigError(f"batch size is {self.batch_size}; it must be 1 or more")
+        if self.shift and self.shift.back != "corpus" and self.context.count == 0:
+            raise ConfigError(
+                f"the shift '{self.shift.back}' moves a target to its demonstrations, and there "
+                "are none; give --demonstrations, or --shift corpus or off"
+            )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from isogloss.demonstrations.choose import Demonstrations
+from isogloss.methods.contrast import Contrast
 from isogloss.methods.losses import AnswerLoss
 from isogloss.methods.method import Method, Stage, TargetLanguage
+from isogloss.representation_shift import Shift
 from isogloss.tasks.example import Kind
 from isogloss.tuning.full import FullParameters
 from isogloss.tuning.soft_prompt import SoftPrompt
@@ -44,6 +46,20 @@ def cl_icp(task: str, kind: Kind) -> Method:
         tune=SoftPrompt(preset.prompt_length),
         context=Demonstrations(preset.demonstrations, "mixed"),
         loss=AnswerLoss("all", 1.0),
+    )
+
+
+def cl_icp_s(task: str, kind: Kind) -> Method:
+    """CL-ICP (S), with representation shift (Section 5.2, Fig. 4).
+
+    What the shift at L_back is measured on is not said; here it is the gap that a pass without
+    shift has there, the one reading in which H^L means the same thing in both formulas.
+    """
+    return replace(
+        cl_icp(task, kind),
+        name="cl-icp-s",
+        summary="CL-ICP with the target's hidden states shifted to the demonstrations' and back",
+        shift=Shift("unshifted"),
     )
 
 
@@ -107,3 +123,19 @@ def mtl(task: str, kind: Kind) -> Method:
     """Multi-task learning, MTL (Sections 5.1 and 6.1): D_s and D_t shuffled together."""
     summary = "all parameters tuned on both languages together"
     return _full("mtl", "5.1", summary, _epochs(MTL_EPOCHS, task, kind), ("dominant", "target"))
+
+
+# Appendix B.2, row ShifCon; the loss weights and the 12 pairs a batch are those of ShifCon's code.
+SHIFCON_EPOCHS: Mapping[str, int] = {"xquad": 2, "xcopa": 4, "xnli": 4}
+
+
+def shifcon(task: str, kind: Kind) -> Method:
+    """ShifCon (Zhang et al. 2025; Section 6.1): MTL with projection and contrastive learning.
+
+    Target-language items are shifted by the difference of language vectors between L_to and
+    L_back, in training and at test; items of one id are contrasted between these layers, unshifted.
+    """
+    summary = "MTL, with target-language items shifted by language vectors and pairs contrasted"
+    epochs = _epochs(SHIFCON_EPOCHS, task, kind)
+    base = _full("shifcon", "6.1", summary, epochs, ("dominant", "target"))
+    return replace(base, shift=Shift("corpus"), contrast=Contrast())

@@ -7,9 +7,11 @@ from typing import Any
 
 from isogloss.demonstrations.choose import Demonstrations
 from isogloss.errors import ConfigError, no_such
+from isogloss.methods.contrast import Contrast
 from isogloss.methods.losses import AnswerLoss
 from isogloss.methods.method import Method, Stage
-from isogloss.methods.published import cl_icp, direct_transfer, ft, mtl, tl
+from isogloss.methods.published import cl_icp, cl_icp_s, direct_transfer, ft, mtl, shifcon, tl
+from isogloss.representation_shift import Shift
 from isogloss.tasks.example import Kind
 from isogloss.tuning.full import FullParameters
 from isogloss.tuning.soft_prompt import SoftPrompt
@@ -20,7 +22,9 @@ METHODS: Mapping[str, Callable[[str, Kind], Method]] = {
     "ft": ft,
     "tl": tl,
     "mtl": mtl,
+    "shifcon": shifcon,
     "cl-icp": cl_icp,
+    "cl-icp-s": cl_icp_s,
 }
 
 
@@ -50,7 +54,15 @@ def method_from(record: Mapping[str, Any]) -> Method:
         )
         tune = TUNINGS[record["tune"]["name"]](**record["tune"])
         context, loss = Demonstrations(**record["context"]), AnswerLoss(**record["loss"])
-        parts = {"stages": stages, "tune": tune, "context": context, "loss": loss}
+        shift, contrast = record.get("shift"), record.get("contrast")
+        parts = {
+            "stages": stages,
+            "tune": tune,
+            "context": context,
+            "loss": loss,
+            "shift": Shift(**shift) if shift else None,
+            "contrast": Contrast(**contrast) if contrast else None,
+        }
         return Method(**(dict(record) | parts))
     except (KeyError, TypeError) as error:
         raise ConfigError(f"this version cannot read the run's method: {error}") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -47,11 +47,13 @@ def generate(
     *,
     max_new_tokens: int,
     end: int,
+    meet: Callable[[Tensor, Tensor], object] | None = None,
 ) -> list[tuple[int, ...]]:
     """Greedy continuations of id sequences, each up to `max_new_tokens` or a line's end.
 
     `end` is the token that ends an answer; it, end tokens and tokens with a line break stop a
-    sequence. Sequences are padded on the left, so they do not depend on their neighbours.
+    sequence. Sequences are padded on the left, so they do not depend on their neighbours. `meet`
+    is shown the padded ids and mask, (sequences, tokens), before.
     """
     width = max(len(ids) for ids in sequences)
     padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
@@ -64,8 +66,11 @@ def generate(
     settings = GenerationConfig(
         max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=stops, pad_token_id=padding
     )
+    ids, mask = ids.to(model.device), mask.to(model.device)
+    if meet:
+        meet(ids, mask)
     written = model.generate(  # type: ignore[operator]
-        ids.to(model.device), attention_mask=mask.to(model.device), generation_config=settings
+        ids, attention_mask=mask, generation_config=settings
     )
     return [_until(row, set(stops)) for row in written[:, width:].tolist()]
 

@@ -1,0 +1,1 @@
+"""Why transfer works: tensors in, numbers out, no training."""
