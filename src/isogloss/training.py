@@ -335,6 +335,7 @@ def _carry_out(job: Job, loaded: Loaded) -> None:
     begun = time.time()
     episodes = episode_encoder(job.task, loaded, method, settings.chat, settings.max_length)
     schedules = [_schedule(job, stage, episodes) for stage in method.stages]
+    steps = [_steps(job, each, episodes, number) for number, each in enumerate(schedules)]
     needs = method.shift or method.contrast
     plain = (
         sample_sentences(job.split, episodes, settings.target, seed=settings.seed) if needs else {}
@@ -351,7 +352,7 @@ def _carry_out(job: Job, loaded: Loaded) -> None:
         corpus = _corpus(job, shifter, plain)
         objective = _objective(job, loaded, episodes, choice, shifter, corpus)
         for number in range(len(method.stages)):
-            learn(_learning(job, loaded, objective, schedules[number], weights, number))
+            learn(_learning(job, loaded, objective, steps[number], weights, number))
         method.tune.save(weights, folder / ADAPTER, loaded.model)
         if corpus and shifter and shifter.vectors:
             corpus.renew()
@@ -505,7 +506,7 @@ def _learning(
     job: Job,
     loaded: Loaded,
     objective: Objective,
-    schedule: Schedule,
+    steps: tuple[Step, ...],
     weights: Weights,
     number: int,
 ) -> Learning:
@@ -523,7 +524,7 @@ def _learning(
         tune=method.tune,
         weights=weights,
         objective=objective,
-        steps=_steps(job, schedule, objective.episodes, number),
+        steps=steps,
         validation=tuple(parts),
         learning_rate=method.stages[number].learning_rate,
         settings=settings,
