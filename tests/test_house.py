@@ -32,6 +32,7 @@ ORDER = (
     "objective",
     "learning",
     "training",
+    "layering",
     "answering",
     "intervals",
     "evaluating",

@@ -8,7 +8,8 @@
 from __future__ import annotations
 
 from isogloss.answering import Prediction
-from isogloss.api import evaluate, predict, train
+from isogloss.api import evaluate, layers, predict, train
+from isogloss.corpus import LayerChoice
 from isogloss.errors import (
     ConfigError,
     DataError,
@@ -19,11 +20,11 @@ from isogloss.errors import (
 )
 from isogloss.evaluating import Scores
 from isogloss.methods.method import Method, Stage
-from isogloss.methods.published import cl_icp
+from isogloss.methods.published import cl_icp, cl_icp_s
 from isogloss.methods.registry import METHODS
 from isogloss.model.load import Loaded, ModelOptions, load
 from isogloss.runs import Run, list_runs, open_run
-from isogloss.settings import EvaluateSettings, PredictSettings, TrainSettings
+from isogloss.settings import EvaluateSettings, LayersSettings, PredictSettings, TrainSettings
 from isogloss.tasks.benchmarks import BenchmarkSettings
 from isogloss.tasks.example import Example, Task, Wording
 from isogloss.tasks.opening import open_task
@@ -36,6 +37,8 @@ __all__ = [
     "EvaluateSettings",
     "Example",
     "IsoglossError",
+    "LayerChoice",
+    "LayersSettings",
     "Loaded",
     "Method",
     "ModelError",
@@ -51,7 +54,9 @@ __all__ = [
     "TrainSettings",
     "Wording",
     "cl_icp",
+    "cl_icp_s",
     "evaluate",
+    "layers",
     "list_runs",
     "load",
     "open_run",

@@ -6,11 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from isogloss import evaluating, predicting, training
+from isogloss import evaluating, layering, predicting, training
 from isogloss.answering import Prediction
+from isogloss.corpus import LayerChoice
 from isogloss.evaluating import Scores
 from isogloss.runs import Run
-from isogloss.settings import EvaluateSettings, PredictSettings, TrainSettings, settings_from
+from isogloss.settings import (
+    EvaluateSettings,
+    LayersSettings,
+    PredictSettings,
+    TrainSettings,
+    settings_from,
+)
 
 
 def train(task: str | Path, *, model: str | Path, target: str, **options: Any) -> Run:
@@ -51,13 +58,25 @@ def predict(
     return predicting.predict(settings, items)
 
 
+def layers(task: str | Path, *, model: str | Path, target: str, **options: Any) -> LayerChoice:
+    """Where a model has two languages closest: L_to, L_back and the distance of each layer.
+
+    `options` are the settings of `LayersSettings`.
+
+    Raises:
+        IsoglossError: anything about the settings, data or model that stops the work.
+    """
+    named = {"task": str(task), "model": str(model), "target": target}
+    return layering.find_layers(settings_from(LayersSettings, named | _paths(options)))
+
+
 def _folder(run: Run | str | Path) -> str:
     return str(run.folder if isinstance(run, Run) else run)
 
 
 def _paths(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options with places as the settings have them, whether given as text or as paths."""
-    kinds = {"out": Path, "data": str, "model": str, "prompt_file": str}
+    kinds = {"out": Path, "plot": Path, "data": str, "model": str, "prompt_file": str}
     return {
         name: kinds[name](value) if name in kinds and value is not None else value
         for name, value in options.items()

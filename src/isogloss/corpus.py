@@ -65,7 +65,8 @@ def choose_from(model: PreTrainedModel, sentences: Sentences) -> LayerChoice:
     count = len(blocks(model))
     if min(len(own) for own in sentences.values()) < LEAST:
         return LayerChoice(
-            *usual_layers(count), f"40% and 70% of the depth: fewer than {LEAST} items"
+            *usual_layers(count),
+            f"40% and 70% of the depth: fewer than {LEAST} items of a language",
         )
     own, other = (_means(model, side, tuple(range(1, count))) for side in sentences.values())
     distances = layer_distances(own, other)

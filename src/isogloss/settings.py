@@ -225,7 +225,55 @@ class PredictSettings:
         check_positive(self, ("batch_size", "max_new_tokens"))
 
 
-S = TypeVar("S", TrainSettings, EvaluateSettings, PredictSettings)
+@dataclass(frozen=True)
+class LayersSettings:
+    """Show where a model has two languages closest: the layers of the representation shift."""
+
+    task: str
+    """A benchmark (xquad, xcopa, xnli), or your own task's YAML file or folder."""
+    model: str
+    """Model folder, .gguf file, package:NAME, or hub id."""
+    target: str
+    """Code of the non-dominant language, such as tr."""
+    data: str | None = None
+    """Folder of the benchmark's files, or 'hub'. Without it: $ISOGLOSS_DATA, then ./data."""
+    seed: int = 42
+    """Decides which items are looked at."""
+    share: float = 1.0
+    """Share of the target language's training items to use."""
+    plot: Path | None = None
+    """Also draw the distances: a .png or .svg file."""
+    wording: str = "default"
+    """Wording of a benchmark's prompts: default or harness."""
+    split_rule: Literal["article", "paper"] = "article"
+    """XQuAD: hold out whole articles, or 238 questions at random as the paper most likely did."""
+    raw_questions: bool = False
+    """XCOPA: keep the release's wrong `question` fields."""
+    dtype: Dtype = "auto"
+    """Number format: bfloat16 on a GPU, float32 on a CPU."""
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda, cuda:N."""
+    attention: Kernel = "auto"
+    """Attention kernel (auto is sdpa)."""
+    quantization: Quantization = "none"
+    """Hold the model in 4 or 8 bits (bitsandbytes, GPU)."""
+    remote_code: bool = False
+    """Run Python code that comes with the model."""
+    json: bool = False
+    """Print one JSON object and nothing else on standard output."""
+
+    def __post_init__(self) -> None:
+        _check_choices(self)
+
+    @property
+    def loading(self) -> ModelOptions:
+        """How the model is loaded."""
+        return ModelOptions(
+            self.dtype, self.device, self.attention, self.quantization, self.remote_code
+        )
+
+
+S = TypeVar("S", TrainSettings, EvaluateSettings, PredictSettings, LayersSettings)
 
 
 def settings_from(kind: type[S], options: dict[str, Any]) -> S:
