@@ -63,11 +63,17 @@ class TrainSettings:
     test_sets: int | Literal["per-item"] | None = None
     """Demonstration sets at test, or 'per-item' for a draw of its own for each item."""
     prompt_length: int | None = None
-    """Soft-prompt vectors, m."""
+    """Soft-prompt vectors, m, or positions of a prefix."""
     prompt_start: PromptStart | None = None
     """What the soft prompt starts from (vocabulary by default)."""
     prompt_file: str | None = None
     """Adapter folder or safetensors file, for the start from a file."""
+    lora_rank: int | None = None
+    """Rank of LoRA's updates."""
+    lora_alpha: int | None = None
+    """LoRA's alpha: its updates are multiplied by alpha / rank."""
+    lora_dropout: float | None = None
+    """Dropout before LoRA's updates, in training only."""
     demonstration_loss: DemonstrationLoss | None = None
     """Which demonstrations' answers are learnt."""
     demonstration_weight: float | None = None

@@ -61,7 +61,6 @@ from isogloss.tasks.example import Task
 from isogloss.tasks.opening import data_folder, open_task
 from isogloss.tasks.splits import Split, make_split
 from isogloss.tuning.full import FullParameters
-from isogloss.tuning.soft_prompt import SoftPrompt
 from isogloss.tuning.tuning import StartIds, Weights
 
 COMMON_TOKENS = 5000  # Lester et al. 2021: a prompt starts from the vocabulary's most common pieces
@@ -132,10 +131,13 @@ def _check_device(asked: str) -> None:
         )
 
 
-PROMPT_SETTINGS = {  # names of TrainSettings, and of SoftPrompt
-    "prompt_length": "length",
-    "prompt_start": "start_from",
-    "prompt_file": "start_file",
+TUNE_SETTINGS = {  # names of TrainSettings, their names in a tuning, and whose they are
+    "prompt_length": ("length", "soft prompts and prefixes"),
+    "prompt_start": ("start_from", "soft prompts"),
+    "prompt_file": ("start_file", "soft prompts"),
+    "lora_rank": ("rank", "LoRA"),
+    "lora_alpha": ("alpha", "LoRA"),
+    "lora_dropout": ("dropout", "LoRA"),
 }
 SHIFT_SETTINGS = {  # names of TrainSettings, and of Shift
     "shift_layers": "layers",
@@ -180,7 +182,7 @@ def settle_method(settings: TrainSettings, task: Task) -> Method:
             "demonstration weight says nothing while the demonstration loss is off; "
             "give --demonstration-loss all or last"
         )
-    prompt = {own: getattr(settings, name) for name, own in PROMPT_SETTINGS.items()}
+    tune = {own: getattr(settings, name) for name, (own, _) in TUNE_SETTINGS.items()}
     stages = tuple(
         _replaced(stage, epochs=settings.epochs, learning_rate=settings.learning_rate)
         for stage in method.stages
@@ -189,7 +191,7 @@ def settle_method(settings: TrainSettings, task: Task) -> Method:
         method,
         context=context,
         loss=loss,
-        tune=_replaced(method.tune, **prompt),
+        tune=_replaced(method.tune, **tune),
         stages=stages,
         shift=_settle_shift(settings, method),
         contrast=_settle_contrast(settings, method),
@@ -221,8 +223,10 @@ def _settle_contrast(settings: TrainSettings, method: Method) -> Contrast | None
 
 def _check_had(settings: TrainSettings, method: Method) -> None:
     """Refuse settings that would say nothing of this method, rather than pass over them."""
-    if not isinstance(method.tune, SoftPrompt):
-        _refuse(settings, PROMPT_SETTINGS, "soft prompts", f"tunes {method.tune.learns}")
+    has = {field.name for field in dataclasses.fields(method.tune)}  # type: ignore[arg-type]
+    for name, (own, whose) in TUNE_SETTINGS.items():
+        if own not in has:
+            _refuse(settings, (name,), whose, f"tunes {method.tune.learns}")
     if method.context.count == 0 and not settings.demonstrations:
         lacks = "has none unless --demonstrations is given"
         _refuse(settings, CONTEXT_SETTINGS, "demonstrations in context", lacks)
@@ -336,7 +340,7 @@ def _carry_out(job: Job, loaded: Loaded) -> None:
     episodes = episode_encoder(job.task, loaded, method, settings.chat, settings.max_length)
     schedules = [_schedule(job, stage, episodes) for stage in method.stages]
     steps = [_steps(job, each, episodes, number) for number, each in enumerate(schedules)]
-    needs = method.shift or method.contrast
+    needs = method.shift or (method.contrast and method.contrast.layers == "block")
     plain = (
         sample_sentences(job.split, episodes, settings.target, seed=settings.seed) if needs else {}
     )
@@ -456,9 +460,9 @@ def _objective(
 ) -> Objective:
     method = job.method
     layers: tuple[int, ...] = ()
-    if method.contrast and choice:
-        count = len(blocks(loaded.model))
-        layers = contrast_layers(method.contrast.layers, (choice.to, choice.back), count)
+    if method.contrast:
+        block = (choice.to, choice.back) if choice else None
+        layers = contrast_layers(method.contrast.layers, block, len(blocks(loaded.model)))
     return Objective(
         model=loaded.model,
         episodes=episodes,

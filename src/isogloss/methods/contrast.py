@@ -44,13 +44,20 @@ class Contrast:
             raise ConfigError(f"contrast pairs is {self.pairs}; it must be 2 or more")
 
 
-def contrast_layers(kind: ContrastLayers, layers: tuple[int, int], count: int) -> tuple[int, ...]:
+def contrast_layers(
+    kind: ContrastLayers, block: tuple[int, int] | None, count: int
+) -> tuple[int, ...]:
     """The layers whose states are contrasted, of a model with `count` blocks.
 
-    >>> contrast_layers("block", (3, 6), 12), contrast_layers("middle", (3, 6), 12)
+    `block` is L_to and L_back, which `middle` does not need.
+
+    >>> contrast_layers("block", (3, 6), 12), contrast_layers("middle", None, 12)
     ((3, 4, 5), (6,))
     """
-    return (max(1, count // 2),) if kind == "middle" else tuple(range(*layers))
+    if kind == "middle":
+        return (max(1, count // 2),)
+    assert block is not None, "the block was chosen before"
+    return tuple(range(*block))
 
 
 def contrastive_loss(

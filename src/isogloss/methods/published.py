@@ -16,7 +16,9 @@ from isogloss.tuning.soft_prompt import SoftPrompt
 
 
 @dataclass(frozen=True)
-class _Preset:
+class Preset:
+    """What CL-ICP has for a task."""
+
     epochs: int
     prompt_length: int
     demonstrations: int
@@ -24,11 +26,16 @@ class _Preset:
 
 # Appendix B.2, row CL-ICP: learning rate 1e-3, batch 4 per device.
 CL_ICP_LEARNING_RATE = 1e-3
-CL_ICP: Mapping[str, _Preset] = {
-    "xquad": _Preset(epochs=5, prompt_length=1, demonstrations=1),
-    "xcopa": _Preset(epochs=20, prompt_length=10, demonstrations=3),
-    "xnli": _Preset(epochs=20, prompt_length=10, demonstrations=3),
+CL_ICP: Mapping[str, Preset] = {
+    "xquad": Preset(epochs=5, prompt_length=1, demonstrations=1),
+    "xcopa": Preset(epochs=20, prompt_length=10, demonstrations=3),
+    "xnli": Preset(epochs=20, prompt_length=10, demonstrations=3),
 }
+
+
+def preset_of(task: str, kind: Kind) -> Preset:
+    """CL-ICP's numbers for a task, or XQuAD's for other spans and XCOPA's otherwise."""
+    return CL_ICP.get(task) or CL_ICP["xquad" if kind == "span" else "xcopa"]
 
 
 def cl_icp(task: str, kind: Kind) -> Method:
@@ -37,7 +44,7 @@ def cl_icp(task: str, kind: Kind) -> Method:
     A task that the paper does not have takes XQuAD's numbers for spans and XCOPA's otherwise.
     The loss on every demonstration is the paper's main table; Appendix C leaves it out.
     """
-    preset = CL_ICP.get(task) or CL_ICP["xquad" if kind == "span" else "xcopa"]
+    preset = preset_of(task, kind)
     return Method(
         name="cl-icp",
         section="5.2",
@@ -70,7 +77,7 @@ TL_EPOCHS: Mapping[str, int] = {"xquad": 1, "xcopa": 3, "xnli": 3}
 MTL_EPOCHS: Mapping[str, int] = {"xquad": 2, "xcopa": 3, "xnli": 3}
 
 
-def _epochs(row: Mapping[str, int], task: str, kind: Kind) -> int:
+def epochs_of(row: Mapping[str, int], task: str, kind: Kind) -> int:
     """A task's epochs; a task that the paper does not have takes XQuAD's for spans or XCOPA's."""
     return row.get(task) or row["xquad" if kind == "span" else "xcopa"]
 
@@ -100,7 +107,7 @@ def direct_transfer(task: str, kind: Kind) -> Method:
     Its epochs are not given in Appendix B.2: TL's for one language.
     """
     summary = "all parameters tuned on the dominant language alone"
-    epochs = _epochs(TL_EPOCHS, task, kind)
+    epochs = epochs_of(TL_EPOCHS, task, kind)
     return _full("direct-transfer", "4", summary, epochs, ("dominant",))
 
 
@@ -110,19 +117,19 @@ def ft(task: str, kind: Kind) -> Method:
     Its epochs are not given in Appendix B.2: TL's for one language.
     """
     summary = "all parameters tuned on the target language alone"
-    return _full("ft", "5.1", summary, _epochs(TL_EPOCHS, task, kind), ("target",))
+    return _full("ft", "5.1", summary, epochs_of(TL_EPOCHS, task, kind), ("target",))
 
 
 def tl(task: str, kind: Kind) -> Method:
     """Transfer learning, TL (Section 6.1): all parameters learn from D_s, then from D_t."""
     summary = "all parameters tuned on the dominant language, then on the target language"
-    return _full("tl", "6.1", summary, _epochs(TL_EPOCHS, task, kind), ("dominant",), ("target",))
+    return _full("tl", "6.1", summary, epochs_of(TL_EPOCHS, task, kind), ("dominant",), ("target",))
 
 
 def mtl(task: str, kind: Kind) -> Method:
     """Multi-task learning, MTL (Sections 5.1 and 6.1): D_s and D_t shuffled together."""
     summary = "all parameters tuned on both languages together"
-    return _full("mtl", "5.1", summary, _epochs(MTL_EPOCHS, task, kind), ("dominant", "target"))
+    return _full("mtl", "5.1", summary, epochs_of(MTL_EPOCHS, task, kind), ("dominant", "target"))
 
 
 # Appendix B.2, row ShifCon; the loss weights and the 12 pairs a batch are those of ShifCon's code.
@@ -136,6 +143,6 @@ def shifcon(task: str, kind: Kind) -> Method:
     L_back, in training and at test; items of one id are contrasted between these layers, unshifted.
     """
     summary = "MTL, with target-language items shifted by language vectors and pairs contrasted"
-    epochs = _epochs(SHIFCON_EPOCHS, task, kind)
+    epochs = epochs_of(SHIFCON_EPOCHS, task, kind)
     base = _full("shifcon", "6.1", summary, epochs, ("dominant", "target"))
     return replace(base, shift=Shift("corpus"), contrast=Contrast())

@@ -10,10 +10,24 @@ from isogloss.errors import ConfigError, no_such
 from isogloss.methods.contrast import Contrast
 from isogloss.methods.losses import AnswerLoss
 from isogloss.methods.method import Method, Stage
+from isogloss.methods.parameter_efficient import (
+    cl_ict,
+    cl_ict_lora,
+    cl_ict_prompt,
+    dora,
+    lora,
+    mid_align,
+    mtl_lora,
+    mtl_prompt,
+    prefix_tuning,
+    prompt_tuning,
+)
 from isogloss.methods.published import cl_icp, cl_icp_s, direct_transfer, ft, mtl, shifcon, tl
 from isogloss.representation_shift import Shift
 from isogloss.tasks.example import Kind
 from isogloss.tuning.full import FullParameters
+from isogloss.tuning.lora import Lora
+from isogloss.tuning.prefix import Prefix
 from isogloss.tuning.soft_prompt import SoftPrompt
 from isogloss.tuning.tuning import Tuning
 
@@ -25,6 +39,16 @@ METHODS: Mapping[str, Callable[[str, Kind], Method]] = {
     "shifcon": shifcon,
     "cl-icp": cl_icp,
     "cl-icp-s": cl_icp_s,
+    "cl-ict": cl_ict,
+    "cl-ict-lora": cl_ict_lora,
+    "cl-ict-prompt": cl_ict_prompt,
+    "mtl-prompt": mtl_prompt,
+    "mtl-lora": mtl_lora,
+    "mid-align": mid_align,
+    "prompt-tuning": prompt_tuning,
+    "prefix-tuning": prefix_tuning,
+    "lora": lora,
+    "dora": dora,
 }
 
 
@@ -39,7 +63,12 @@ def method(name: str, task: str, kind: Kind) -> Method:
     return METHODS[name](task, kind)
 
 
-TUNINGS: Mapping[str, type[Tuning]] = {"soft-prompt": SoftPrompt, "full": FullParameters}
+TUNINGS: Mapping[str, type[Tuning]] = {
+    "soft-prompt": SoftPrompt,
+    "full": FullParameters,
+    "lora": Lora,
+    "prefix": Prefix,
+}
 
 
 def method_from(record: Mapping[str, Any]) -> Method:

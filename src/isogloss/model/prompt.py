@@ -17,13 +17,17 @@ from transformers import PreTrainedModel
 
 @final
 class PromptedEmbedding(nn.Module):
-    """The model's own embedding, with rows of `prompt` (m, width) for ids from V on."""
+    """The model's own embedding, with rows of `prompt` (m, width) for ids from V on.
+
+    `place`: of the last ids seen, each one's row of the prompt, below 0 for other ids.
+    """
 
     def __init__(self, own: nn.Module, prompt: nn.Parameter, vocabulary: int) -> None:
         super().__init__()
         self.own = own
         self.prompt = prompt
         self.vocabulary = vocabulary
+        self.place: Tensor | None = None
 
     @property
     def weight(self) -> Tensor:
@@ -34,7 +38,7 @@ class PromptedEmbedding(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """(rows, tokens) ids to (rows, tokens, width) vectors."""
-        place = ids - self.vocabulary
+        self.place = place = ids - self.vocabulary
         is_prompt = place >= 0
         plain: Tensor = self.own(ids.masked_fill(is_prompt, 0))
         # F.embedding, not indexing: its backward adds in a fixed order, so runs repeat bit for bit.
