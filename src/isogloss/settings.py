@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 
 import tyro
 
-from isogloss.demonstrations.choose import DemonstrationLanguages
+from isogloss.demonstrations.choose import Choice, DemonstrationLanguages
 from isogloss.errors import ConfigError, suggestion
 from isogloss.methods.losses import DemonstrationLoss
+from isogloss.methods.method import Calibration
 from isogloss.model.load import Dtype, Kernel, ModelOptions, Quantization
 from isogloss.representation_shift import ShiftBack, ShiftedTokens, ShiftTowards
 from isogloss.tuning.soft_prompt import PromptStart
@@ -58,6 +59,10 @@ class TrainSettings:
     """Demonstrations before a target, k (by default those of the method)."""
     demonstration_languages: DemonstrationLanguages | None = None
     """Languages of the demonstrations."""
+    choose: Choice | None = None
+    """How demonstrations are chosen: at random, or nearest by bm25 or by a sentence encoder."""
+    encoder: str | None = None
+    """Folder or hub id of a sentence encoder, for --choose encoder."""
     share_demonstrations: int | None = None
     """Targets of a batch that share one demonstration set; 1 is the paper's plain reading."""
     test_sets: int | Literal["per-item"] | None = None
@@ -94,6 +99,8 @@ class TrainSettings:
     """Temperature of the contrastive loss."""
     contrast_pairs: int | None = None
     """Translation pairs in a batch of the contrastive loss."""
+    calibration: Calibration | None = None
+    """Score options against what they get without content: none or contextual."""
     patience: int = 3
     """Epochs without a better validation loss before stopping, where there is validation data."""
     save_every: int | None = None
@@ -161,8 +168,10 @@ class EvaluateSettings:
     """Run folder."""
     language: str | None = None
     """Language of the test items (the run's target by default)."""
-    demonstrations: Literal["from-run", "none"] = "from-run"
-    """With the run's demonstration sets, or with none."""
+    demonstrations: Literal["from-run", "none"] | int = "from-run"
+    """With the run's demonstration sets, with none, or with this many ("+ ICL" of Table 4)."""
+    demonstration_languages: DemonstrationLanguages | None = None
+    """Languages of that many demonstrations (the run's by default)."""
     normalisation: Normalisation = "sum"
     """Score of a choice: its log-probability, or that per token or per UTF-8 byte."""
     baseline: bool = False
@@ -191,6 +200,7 @@ class EvaluateSettings:
     def __post_init__(self) -> None:
         _check_choices(self)
         check_positive(self, ("batch_size", "max_new_tokens", "limit"))
+        _check_count(self.demonstrations)
 
 
 @dataclass(frozen=True)
@@ -207,8 +217,10 @@ class PredictSettings:
     """Language of the items (the run's target by default)."""
     out: Path | None = None
     """File for the predictions, JSON lines; without it they are printed."""
-    demonstrations: Literal["from-run", "none"] = "from-run"
-    """With the run's demonstration sets, or with none."""
+    demonstrations: Literal["from-run", "none"] | int = "from-run"
+    """With the run's demonstration sets, with none, or with this many ("+ ICL" of Table 4)."""
+    demonstration_languages: DemonstrationLanguages | None = None
+    """Languages of that many demonstrations (the run's by default)."""
     normalisation: Normalisation = "sum"
     """Score of a choice: its log-probability, or that per token or per UTF-8 byte."""
     batch_size: int = 8
@@ -229,6 +241,7 @@ class PredictSettings:
     def __post_init__(self) -> None:
         _check_choices(self)
         check_positive(self, ("batch_size", "max_new_tokens"))
+        _check_count(self.demonstrations)
 
 
 @dataclass(frozen=True)
@@ -306,6 +319,11 @@ def _check_choices(settings: object) -> None:
             raise ConfigError(
                 f"{name.replace('_', ' ')} is '{value}'; it must be {' or '.join(allowed)}"
             )
+
+
+def _check_count(demonstrations: object) -> None:
+    if isinstance(demonstrations, int) and demonstrations < 0:
+        raise ConfigError(f"demonstrations is {demonstrations}; it must be 0 or more")
 
 
 def check_positive(settings: object, names: tuple[str, ...]) -> None:
