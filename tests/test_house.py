@@ -40,6 +40,7 @@ ORDER = (
     "intervals",
     "evaluating",
     "predicting",
+    "experiments",
     "api",
     "__init__",
     "lab",

@@ -51,9 +51,13 @@ EVALUATIONS = "evaluations"
 @final
 @dataclass(frozen=True)
 class Scores:
-    """The content of a scores.json: `value` in [0, 1] with its 95% interval, and how it was got."""
+    """The content of a scores.json: `value` in [0, 1] with its 95% interval, and how it was got.
+
+    `folder` holds it, beside the predictions.
+    """
 
     content: Json
+    folder: Path
 
     @property
     def value(self) -> float:
@@ -244,7 +248,7 @@ def evaluate(settings: EvaluateSettings) -> Scores:
         wanted = dataclasses.replace(settings, baseline=baseline)
         old = _score(opened, wanted, setting, folder, old)
     _keep_main(opened.run, folder, old)
-    return Scores(old)
+    return Scores(old, folder)
 
 
 def _scored(folder: Path) -> Json | None:

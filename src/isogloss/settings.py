@@ -292,7 +292,53 @@ class LayersSettings:
         )
 
 
-S = TypeVar("S", TrainSettings, EvaluateSettings, PredictSettings, LayersSettings)
+@dataclass(frozen=True)
+class ReproduceSettings:
+    """Reproduce a table or figure of the paper with models of your choice, cell by cell."""
+
+    experiment: tyro.conf.Positional[str]
+    """table2, table3, table4, table5, table6, fig3, fig5 or fig6."""
+    models: tuple[str, ...] = ()
+    """Models: folders, .gguf files, package:NAME, or hub ids."""
+    data: str | None = None
+    """Folder of the benchmarks' files, or 'hub'. Without it: $ISOGLOSS_DATA, then ./data."""
+    scale: Literal["smoke", "small", "paper"] = "smoke"
+    """How much is run; `--plan` says what that is."""
+    tasks: tuple[str, ...] = ()
+    """Only these tasks."""
+    targets: tuple[str, ...] = ()
+    """Only these target languages."""
+    rows: tuple[str, ...] = ()
+    """Only these rows, such as "CL-ICP (S)"."""
+    seeds: tuple[int, ...] = ()
+    """These seeds in place of the scale's."""
+    limit: int | None = None
+    """At most this many items of each set, in place of the scale's number."""
+    epochs: int | None = None
+    """Epochs of every trained row, in place of the scale's."""
+    workers: int = 1
+    """Processes that carry out runs at once."""
+    ray: str | None = None
+    """Carry out runs on the Ray cluster at this address, or 'local' to start one here."""
+    dtype: Dtype = "auto"
+    """Number format: bfloat16 on a GPU, float32 on a CPU."""
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda."""
+    out: Path | None = None
+    """Folder of the grid (reproductions/EXPERIMENT-SCALE by default)."""
+    plan: bool = False
+    """Say which cells there are and what is left, and run nothing."""
+    json: bool = False
+    """Print one JSON object and nothing else on standard output."""
+
+    def __post_init__(self) -> None:
+        _check_choices(self)
+        check_positive(self, ("limit", "epochs", "workers"))
+
+
+S = TypeVar(
+    "S", TrainSettings, EvaluateSettings, PredictSettings, LayersSettings, ReproduceSettings
+)
 
 
 def settings_from(kind: type[S], options: dict[str, Any]) -> S:
