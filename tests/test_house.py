@@ -40,6 +40,8 @@ ORDER = (
     "intervals",
     "evaluating",
     "predicting",
+    "outcomes",
+    "tables",
     "experiments",
     "api",
     "__init__",
