@@ -41,6 +41,8 @@ class TrainSettings:
     """Decides every random choice."""
     share: float = 1.0
     """Share of the target language's training items to use; nested per seed."""
+    match_steps: bool = False
+    """With a share: as many updates as all of the target language's items would give."""
     limit: int | None = None
     """At most this many items of each split."""
     max_steps: int | None = None

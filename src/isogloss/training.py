@@ -147,6 +147,7 @@ def _deciding(settings: TrainSettings, task: Task, split: Split, method: Method)
         "target": settings.target,
         "seed": settings.seed,
         "share": float(settings.share),
+        "match_steps": settings.match_steps,
         "limit": settings.limit,
         "max_steps": settings.max_steps,
         "method": dataclasses.asdict(method),
@@ -273,16 +274,28 @@ def episode_encoder(
 
 def _schedule(job: Job, stage: Stage, episodes: EpisodeEncoder) -> Schedule:
     languages = {"dominant": job.split.dominant, "target": job.split.target}
+    targets = [item for language in stage.targets for item in languages[language]]
+    batches = None
+    if job.settings.match_steps:
+        missing = _full_target(job) - len(job.split.target) if "target" in stage.targets else 0
+        batches = stage.epochs * -(-(len(targets) + missing) // job.method.batch_size)
     return plan(
-        [item for language in stage.targets for item in languages[language]],
+        targets,
         make_pool(job.split.dominant, job.split.target, job.method.context),
         job.method.context,
         episodes,
         epochs=stage.epochs,
+        batches=batches,
         batch_size=job.method.batch_size,
         seed=job.settings.seed,
         skip=job.settings.too_long == "skip",
     )
+
+
+def _full_target(job: Job) -> int:
+    """The items of D_t that a share of 1 would have."""
+    whole = int(job.split.notes["D_t pool"])
+    return min(whole, job.settings.limit or whole)
 
 
 def _description(job: Job, device: str, schedules: Sequence[Schedule]) -> Json:
@@ -402,7 +415,10 @@ def _learning(
 ) -> Learning:
     settings, method = job.settings, job.method
     pool = make_pool(job.split.dominant, job.split.target, method.context)
-    validation = test_groups(job.split.validation, pool, method.context, seed=settings.seed)
+    # A method that is to see nothing of the target language chooses its epoch without it, too.
+    sees_target = any("target" in stage.targets for stage in method.stages)
+    items = job.split.validation if sees_target else job.split.dominant_validation
+    validation = test_groups(items, pool, method.context, seed=settings.seed)
     fitting, _ = fit(validation, objective.episodes, skip=settings.too_long == "skip")
     parts = [
         Group(group.demonstrations, targets)
