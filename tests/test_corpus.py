@@ -126,9 +126,7 @@ def test_sentences_are_inputs_alone(tiny):
     split = split_of(items(9, "en"), items(9, "tr"))
     plain = sampled(split, episodes_of(tiny))
     prompted = episodes_of(tiny, prompt=5)
-    chatty = dataclasses.replace(
-        prompted, encoder=dataclasses.replace(prompted.encoder, chat=True)
-    )
+    chatty = dataclasses.replace(prompted, encoder=dataclasses.replace(prompted.encoder, chat=True))
     assert sampled(split, chatty) == plain
     decode = tiny.tokenizer.decode
     assert {decode(list(ids)) for ids in plain["tr"]} == {f"tr text {n}" for n in range(9)}

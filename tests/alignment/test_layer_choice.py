@@ -1,4 +1,4 @@
-"""The distance of two languages at a layer, by hand, by numpy, and by what it must not depend on."""
+"""The distance of two languages at a layer: by hand, by numpy, and what it does not depend on."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class Method:
         moved = self.shift and self.shift.back != "corpus" and self.shift.towards == "dominant"
         if moved and self.context.languages == "target":
             raise ConfigError(
-                "the shift moves a target to the demonstrations of the dominant language, and there "
+                "the shift moves a target to demonstrations of the dominant language, and there "
                 "are none; give --demonstration-languages mixed or dominant, or another "
                 "--shift-towards"
             )
