@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from isogloss.alignment.layer_choice import choose_layers, layer_distances, usual_layers
 from isogloss.episodes import EpisodeEncoder
+from isogloss.errors import DataError
 from isogloss.model.layers import blocks, padded, sentence_means
 from isogloss.representation_shift import Shifter, language_vectors, load_vectors
 from isogloss.runs import read_json_file, write_json_file
@@ -40,11 +41,14 @@ def sample_sentences(
 ) -> Sentences:
     """The inputs of training items of both languages, translations of each other where there are.
 
-    At most 128 of a language, by the seed; those that the model's context cannot hold are left out.
+    At most 128 of a language, by the seed, of those that the model's context can hold.
     """
-    translated = {item.id for item in split.dominant} & {item.id for item in split.target}
+    sides = {
+        code: [item for item in items if episodes.sentences([item])]
+        for code, items in ((episodes.task.dominant, split.dominant), (target, split.target))
+    }
+    translated = set.intersection(*({item.id for item in items} for items in sides.values()))
     parallel = len(translated) >= min(LEAST, len(split.target))
-    sides = {episodes.task.dominant: split.dominant, target: split.target}
     sentences = {}
     for code, items in sides.items():
         kept = [item for item in items if item.id in translated or not parallel]
@@ -96,6 +100,12 @@ class Corpus:
     def __init__(
         self, shifter: Shifter, sentences: Sentences, dominant: str, *, moving: bool
     ) -> None:
+        for code, own in sentences.items():
+            if not own:
+                raise DataError(
+                    f"no training item in '{code}' fits the model's context, so the language has "
+                    "no vector; give shorter items, or raise --max-length if the model allows"
+                )
         self.shifter, self.sentences, self.dominant = shifter, sentences, dominant
         self.moving = moving
         self.epoch: int | None = None

@@ -191,7 +191,7 @@ class EpisodeTrainer(Trainer):
 
     def __init__(self, learning: Learning) -> None:
         self.learning = learning
-        self.batches = 1  # of the update that is being computed
+        self.batches = 1  # with pairs, of the update that is being computed
         super().__init__(
             model=learning.loaded.model,
             args=_arguments(learning),
@@ -224,7 +224,7 @@ class EpisodeTrainer(Trainer):
     ) -> tuple[list[Any], Tensor | int | None]:
         """The batches of one update, and how many targets they hold together."""
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        self.batches = len(batches)
+        self.batches = sum("pairs" in batch for batch in batches)
         return batches, sum(int(batch["targets"]) for batch in batches)
 
     def compute_loss(

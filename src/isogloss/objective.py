@@ -57,7 +57,7 @@ class Objective:
     def value(self, content: Mapping[str, Any], targets: int, batches: int) -> Tensor:
         """A step's share of an update's loss, in nats.
 
-        `targets` and `batches` are those of the whole update, whose mean is taken.
+        `targets`, and the `batches` with pairs, are those of the whole update, whose mean is taken.
         """
         if self.corpus:
             self.corpus.begin(int(content["epoch"]))

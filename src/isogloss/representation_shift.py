@@ -9,6 +9,8 @@ shifted, is not said: `Shift.back` has every reading.
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -67,6 +69,9 @@ class Shift:
             known, value = kinds.__args__, getattr(self, name)  # type: ignore[attr-defined]
             if value not in known:
                 raise ConfigError(f"shift {name} is '{value}'; it must be {' or '.join(known)}")
+        object.__setattr__(self, "scale", float(self.scale))
+        if not math.isfinite(self.scale):
+            raise ConfigError(f"shift scale is {self.scale}; it must be a finite number")
         if self.layers is not None:
             object.__setattr__(self, "layers", tuple(self.layers))
             to, back = self.layers
@@ -99,9 +104,10 @@ class LanguageVectors:
     def save(self, folder: Path) -> None:
         """Write language_vectors.safetensors."""
         tensors = {code: means.cpu().contiguous() for code, means in self.means.items()}
-        metadata = {"dominant": self.dominant, "layers": f"{self.layers[0]} {self.layers[1]}"}
+        # One entry: safetensors writes several in any order, and the file's digest with them.
+        about = json.dumps({"dominant": self.dominant, "layers": self.layers})
         try:
-            save_file(tensors, folder / VECTORS_FILE, metadata=metadata)
+            save_file(tensors, folder / VECTORS_FILE, metadata={"about": about})
         except SafetensorError as error:
             raise ModelError(f"cannot write {folder / VECTORS_FILE}: {error}") from error
 
@@ -115,9 +121,9 @@ def load_vectors(folder: Path) -> LanguageVectors:
     path = folder / VECTORS_FILE
     try:
         with safe_open(path, framework="pt") as stream:
-            about = stream.metadata()
+            about = json.loads(stream.metadata()["about"])
             means = {code: stream.get_tensor(code) for code in stream.keys()}  # noqa: SIM118
-        to, back = (int(number) for number in about["layers"].split())
+        to, back = about["layers"]
         return LanguageVectors((to, back), about["dominant"], means)
     except FileNotFoundError:
         raise ModelError(f"no such file of language vectors: {path}") from None

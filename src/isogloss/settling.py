@@ -104,8 +104,12 @@ def _settle_shift(settings: TrainSettings, method: Method) -> Shift | None:
     elif settings.shift is not None:
         shift = dataclasses.replace(shift or Shift(), back=settings.shift)
     if shift is None:
-        _refuse(settings, SHIFT_SETTINGS, "the representation shift", "has none without --shift")
+        lacks = "has none " + ("with --shift off" if settings.shift else "without --shift")
+        _refuse(settings, SHIFT_SETTINGS, "the representation shift", lacks)
         return None
+    if shift.back == "corpus":
+        whose = "a shift to the demonstrations"
+        _refuse(settings, ("shift_towards",), whose, "shifts by language vectors")
     given = {own: getattr(settings, name) for name, own in SHIFT_SETTINGS.items()}
     return _replaced(shift, **given)
 

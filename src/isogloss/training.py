@@ -22,7 +22,7 @@ from isogloss.demonstrations.pairs import pair_batches, translation_pairs
 from isogloss.demonstrations.schedule import test_groups
 from isogloss.encoding import Encoder
 from isogloss.episodes import EpisodeEncoder, Schedule, Step, fit, plan
-from isogloss.errors import ConfigError
+from isogloss.errors import ConfigError, DataError
 from isogloss.languages import check_language
 from isogloss.learning import Learning, clear, learn
 from isogloss.methods.contrast import contrast_layers
@@ -111,6 +111,8 @@ def prepare(settings: TrainSettings) -> Job:
         task, settings.target, seed=settings.seed, share=settings.share, limit=settings.limit
     )
     method = settle_method(settings, task)
+    if method.contrast:
+        translation_pairs(split.dominant, split.target)  # refused before a model is loaded
     deciding = _deciding(settings, task, split, method)
     key = _key(deciding)
     short = Path(settings.model.removeprefix("package:")).name.removesuffix(".gguf")
@@ -221,7 +223,6 @@ def _carry_out(job: Job, loaded: Loaded) -> None:
         job.record | _description(job, str(loaded.model.device), schedules) | _layers_record(choice)
     )
     weights = method.tune.start(loaded.model, _start_ids(job, episodes, loaded), seed=settings.seed)
-    _begin(job, record, schedules)
     shift = placed(method.shift, choice)
     with (
         method.tune.attached(loaded.model, weights),
@@ -229,6 +230,7 @@ def _carry_out(job: Job, loaded: Loaded) -> None:
     ):
         corpus = _corpus(job, shifter, plain)
         objective = _objective(job, loaded, episodes, choice, shifter, corpus)
+        _begin(job, record, schedules)
         for number in range(len(method.stages)):
             learn(_learning(job, loaded, objective, steps[number], weights, number))
         method.tune.save(weights, folder / ADAPTER, loaded.model)
@@ -446,9 +448,15 @@ def _steps(job: Job, schedule: Schedule, episodes: EpisodeEncoder, number: int) 
     if contrast is None:
         return tuple(schedule.steps((), alternate=False))
     pairs = translation_pairs(job.split.dominant, job.split.target)
-    pairs = tuple(pair for pair in pairs if len(episodes.sentences(pair)) == len(pair))
+    fitting = tuple(pair for pair in pairs if len(episodes.sentences(pair)) == len(pair))
+    if len(fitting) < 2:
+        raise DataError(
+            f"contrastive learning needs two translation pairs, and {len(fitting)} of the "
+            f"{len(pairs)} there are fit the model's context; give shorter items, or raise "
+            "--max-length if the model allows"
+        )
     batches = pair_batches(
-        pairs,
+        fitting,
         size=contrast.pairs,
         count=len(schedule.batches),
         seed=f"{job.settings.seed}/pairs/{number}",

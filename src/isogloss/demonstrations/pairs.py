@@ -23,7 +23,8 @@ def translation_pairs(dominant: Sequence[Example], target: Sequence[Example]) ->
         raise ConfigError(
             f"contrastive learning needs translation pairs, and {len(pairs)} of the training items "
             "in the dominant language have the id of one in the target language; give translated "
-            "items one id, or take a method without it"
+            "items one id, raise --limit or --share if they leave them out, or take a method "
+            "without it"
         )
     return tuple(sorted(pairs, key=lambda pair: pair[0].id))
 
@@ -41,10 +42,13 @@ def pair_batches(
     waiting: list[Pair] = []
     while len(batches) < count:
         if len(waiting) < size:
-            # What is left of this pass goes first, then a new pass over the others.
+            # What is left of this pass goes first; in the new one it waits for the next batch.
             fresh = [pair for pair in pairs if pair not in waiting]
             source.shuffle(fresh)
-            waiting += fresh
+            room = size - len(waiting)
+            later = fresh[room:] + waiting
+            source.shuffle(later)
+            waiting += fresh[:room] + later
         batches.append(tuple(waiting[:size]))
         waiting = waiting[size:]
     return batches

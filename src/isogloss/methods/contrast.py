@@ -33,11 +33,15 @@ class Contrast:
     alternate: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("weight", "answer_weight"):
+        for name in ("weight", "answer_weight", "temperature"):
             object.__setattr__(self, name, float(getattr(self, name)))
-            if not getattr(self, name) >= 0:
-                found = getattr(self, name)
-                raise ConfigError(f"contrast {name} is {found}; it must be 0 or more")
+        for name in ("weight", "answer_weight"):
+            found = getattr(self, name)
+            if not found >= 0:
+                said = name.replace("_", " ")
+                raise ConfigError(f"contrast {said} is {found}; it must be 0 or more")
+        if self.layers not in ("block", "middle"):
+            raise ConfigError(f"contrast layers is '{self.layers}'; it must be block or middle")
         if not self.temperature > 0:
             raise ConfigError(f"contrast temperature is {self.temperature}; it must be above 0")
         if self.pairs < 2:

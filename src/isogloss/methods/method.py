@@ -67,3 +67,10 @@ class Method:
                 f"the shift '{self.shift.back}' moves a target to its demonstrations, and there "
                 "are none; give --demonstrations, or --shift corpus or off"
             )
+        moved = self.shift and self.shift.back != "corpus" and self.shift.towards == "dominant"
+        if moved and self.context.languages == "target":
+            raise ConfigError(
+                "the shift moves a target to demonstrations of the dominant language, and there "
+                "are none; give --demonstration-languages mixed or dominant, or another "
+                "--shift-towards"
+            )
