@@ -32,6 +32,8 @@ class Line:
 
     group: str
     row: str
+    model: str = ""
+    share: float = 1.0
 
 
 @final
@@ -80,7 +82,7 @@ def wanted(
     for group, lines in groups.items():
         ranked = ranking(means, lines)
         base = baseline.get(group)
-        if base in means:
+        if base is not None and base in means:
             asked += [("baseline", column, line, base) for line in lines if line != base]
         others = [line for line in ranked if line not in own]
         if others:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, final
 
-from isogloss.errors import ConfigError, suggestion
 from isogloss.gathering.grid import Gathered
-from isogloss.methods.registry import METHODS
-from isogloss.outcomes import Outcome, Place
 from isogloss.reporting.comparisons import (
     AVERAGE,
     Column,
@@ -20,9 +17,10 @@ from isogloss.reporting.comparisons import (
     ranking,
     wanted,
 )
-from isogloss.statistics import Estimate, Parts, Seeds, estimates
+from isogloss.reporting.layout import Layout
+from isogloss.statistics import Estimate, Parts, estimates
 
-OWN = "cl-icp"  # rows of this method are what baselines are compared with
+State = Literal["done", "failed", "not run", "incomplete"]
 Published = Mapping[tuple[str, str, str, str, str], float]
 """Published numbers in percent by (group, row, task, language or "average", metric)."""
 NO_NUMBERS: Published = {}
@@ -35,10 +33,11 @@ class Cell:
 
     `rank` is "first" only where the row is better than every other row of its group, and "second"
     only below such a one and better than all the rest; each by tests that Holm's correction
-    leaves standing. `reasons` say of each seed that failed why.
+    leaves standing. `reasons` say of each seed that failed why. An average is incomplete where a
+    language is missing, or the languages' seeds differ.
     """
 
-    state: Literal["done", "failed", "not run"]
+    state: State
     estimate: Estimate | None = None
     published: float | None = None
     rank: Literal["first", "second"] | None = None
@@ -68,16 +67,9 @@ class Table:
         return found
 
 
-def group_of(place: Place, *, shares: bool) -> str:
-    """The group of a place: the base model, and the share of D_t where a table has several."""
-    return f"{place.model}, {place.share:.0%} of D_t" if shares else place.model
-
-
 def score_table(
     gathered: Gathered,
     *,
-    name: str = "scores",
-    title: str = "Scores",
     main: bool = True,
     baseline: str | None = None,
     published: Published = NO_NUMBERS,
@@ -90,7 +82,7 @@ def score_table(
     Raises:
         ConfigError: no row or method has the name of the baseline that was asked for.
     """
-    layout = _Layout(gathered)
+    layout = Layout(gathered)
     columns = layout.columns(main=main)
     if not columns:
         return None
@@ -102,13 +94,40 @@ def score_table(
     }
     asked = [each for c in columns for each in wanted(c, means[c], layout.own, bases)]
     comparisons = compared(asked, systems, seed=seed)
-    ranks = _ranks(means, comparisons)
-    cells = {
-        (line, column): layout.cell(line, column, found, ranks, comparisons, published)
-        for line in layout.lines
-        for column in columns
-    }
+    cells = _cells(layout, columns, found, _ranks(means, comparisons), comparisons)
+    for (line, column), cell in cells.items():
+        key = (line.group, line.row, column.task, column.language, column.metric)
+        cells[line, column] = replace(cell, published=published.get(key))
+    name, title = ("scores", "Scores") if main else ("other-metrics", "Other metrics")
     return Table(name, title, columns, layout.lines, cells, tuple(comparisons), tuple(notes))
+
+
+def _cells(
+    layout: Layout,
+    columns: Sequence[Column],
+    found: Mapping[tuple[Line, Column], Estimate],
+    ranks: Mapping[tuple[Line, Column], Literal["first", "second"]],
+    comparisons: Sequence[Comparison],
+) -> dict[tuple[Line, Column], Cell]:
+    tested = {(c.line, c.column, c.question): c for c in comparisons}
+    made = {}
+    for line in layout.lines:
+        for column in columns:
+            reasons = layout.reasons(line, column)
+            if (line, column) not in found:
+                state: State = "failed" if reasons else "not run"
+                started = column.language == AVERAGE and layout.started(line, column.task)
+                made[line, column] = Cell("incomplete" if started else state, reasons=reasons)
+                continue
+            made[line, column] = Cell(
+                "done",
+                found[line, column],
+                rank=ranks.get((line, column)),
+                baseline=tested.get((line, column, "baseline")),
+                best_baseline=tested.get((line, column, "best baseline")),
+                reasons=reasons,
+            )
+    return made
 
 
 def _estimated(
@@ -139,154 +158,3 @@ def _ranks(
             if below and all((column, second, line) in better for line in below):
                 ranks[second, column] = "second"
     return ranks
-
-
-@final
-class _Layout:
-    """Where the outcomes stand in a table."""
-
-    def __init__(self, gathered: Gathered) -> None:
-        self.gathered = gathered
-        places = [each.place for each in (*gathered.outcomes, *gathered.failures)]
-        places += gathered.planned
-        self.shares = len({place.share for place in places}) > 1
-        self.found: dict[tuple[Line, str, str], dict[int, Outcome]] = defaultdict(dict)
-        for outcome in gathered.outcomes:
-            place = outcome.place
-            self.found[self.line(place), place.task, place.language][place.seed] = outcome
-        self.lines = self._lines(places)
-        self.languages: dict[str, list[str]] = defaultdict(list)
-        for place in sorted(places, key=self._planned):
-            if place.language not in self.languages[place.task]:
-                self.languages[place.task].append(place.language)
-        self.own = frozenset(
-            self.line(outcome.place)
-            for outcome in gathered.outcomes
-            if outcome.method.lower().startswith(OWN) or outcome.place.row.lower().startswith(OWN)
-        )
-
-    def line(self, place: Place) -> Line:
-        return Line(group_of(place, shares=self.shares), place.row)
-
-    def _planned(self, place: Place) -> int:
-        planned = self.gathered.planned
-        return planned.index(place) if place in planned else len(planned)
-
-    def _lines(self, places: Sequence[Place]) -> tuple[Line, ...]:
-        """Grids keep their order; other rows go from untuned to CL-ICP, models by name."""
-        methods = {each.place: each.method for each in self.gathered.outcomes}
-        known = ["zero-shot", "icl", *METHODS]
-
-        def order(place: Place) -> tuple[object, ...]:
-            method = methods.get(place, place.row)
-            rank = known.index(method) if method in known else len(known)
-            return self._planned(place), place.model, -place.share, rank, place.row
-
-        placed = sorted(places, key=order)
-        groups = list(dict.fromkeys(self.line(place).group for place in placed))
-        lines = dict.fromkeys(self.line(place) for place in placed)
-        return tuple(sorted(lines, key=lambda line: groups.index(line.group)))
-
-    def columns(self, *, main: bool) -> tuple[Column, ...]:
-        made = []
-        for task, languages in self.languages.items():
-            metrics: dict[str, set[str]] = defaultdict(set)
-            own = ""
-            for outcome in self.gathered.outcomes:
-                if outcome.place.task == task:
-                    own = outcome.metric
-                    for metric in outcome.values:
-                        metrics[metric].add(outcome.place.language)
-            for metric, had in metrics.items():
-                if (metric == own) != main:
-                    continue
-                shown = [language for language in languages if main or language in had]
-                made += [Column(task, language, metric) for language in shown]
-                if len(shown) > 1:
-                    made.append(Column(task, AVERAGE, metric))
-        return tuple(made)
-
-    def systems(self, column: Column) -> dict[Line, Parts]:
-        """The systems that have all values of a column; an average needs every language's."""
-        languages = [column.language]
-        if column.language == AVERAGE:
-            languages = self.languages[column.task]
-        made: dict[Line, Parts] = {}
-        for line in self.lines:
-            parts = [self._seeds(line, column, language) for language in languages]
-            if all(parts) and len({frozenset(part) for part in parts}) == 1:
-                made[line] = parts
-        return made
-
-    def _seeds(self, line: Line, column: Column, language: str) -> Seeds:
-        found = self.found.get((line, column.task, language), {})
-        return {
-            seed: outcome.values[column.metric]
-            for seed, outcome in sorted(found.items())
-            if column.metric in outcome.values
-        }
-
-    def baselines(self, name: str | None) -> tuple[dict[str, Line], list[str]]:
-        """Each group's row to test against: the one of that name, or the only one of that method."""
-        wanted_name = (name or "mtl").lower()
-        made, notes = {}, []
-        for group in dict.fromkeys(line.group for line in self.lines):
-            lines = [line for line in self.lines if line.group == group]
-            exact = [line for line in lines if line.row.lower() == wanted_name]
-            alike = [line for line in lines if wanted_name in self._methods(line)]
-            found = exact or (alike if len(alike) == 1 else [])
-            if found:
-                made[group] = found[0]
-            else:
-                why = "several rows" if alike else "no row"
-                notes.append(f"{group}: {why} '{wanted_name}' to test the others against")
-        if name and not made:
-            rows = list(dict.fromkeys(line.row for line in self.lines))
-            raise ConfigError(
-                f"no row '{name}' to test against; there is {', '.join(rows)}"
-                + suggestion(name, rows)
-            )
-        return made, notes
-
-    def _methods(self, line: Line) -> set[str]:
-        return {
-            outcome.method
-            for (other, *_), seeds in self.found.items()
-            if other == line
-            for outcome in seeds.values()
-        }
-
-    def cell(
-        self,
-        line: Line,
-        column: Column,
-        found: Mapping[tuple[Line, Column], Estimate],
-        ranks: Mapping[tuple[Line, Column], Literal["first", "second"]],
-        comparisons: Sequence[Comparison],
-        published: Published,
-    ) -> Cell:
-        key = (line.group, line.row, column.task, column.language, column.metric)
-        reasons = self._reasons(line, column)
-        if (line, column) not in found:
-            return Cell(
-                "failed" if reasons else "not run", None, published.get(key), reasons=reasons
-            )
-        asked = {c.question: c for c in comparisons if (c.line, c.column) == (line, column)}
-        return Cell(
-            "done",
-            found[line, column],
-            published.get(key),
-            ranks.get((line, column)),
-            asked.get("baseline"),
-            asked.get("best baseline"),
-            reasons,
-        )
-
-    def _reasons(self, line: Line, column: Column) -> tuple[str, ...]:
-        return tuple(
-            f"{failure.place.language}, seed {failure.place.seed}: {failure.reason}"
-            for failure in self.gathered.failures
-            if self.line(failure.place) == line
-            and failure.place.task == column.task
-            and column.language in (failure.place.language, AVERAGE)
-        )
