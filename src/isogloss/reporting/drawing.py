@@ -92,10 +92,13 @@ def panels(count: int, *, width: float, height: float) -> tuple[Figure, list[Axe
 
 
 def legend(figure: Figure, axes: Axes) -> None:
-    """One legend for all panels, below them."""
+    """One legend for all panels, below them, in as many columns as its names leave room for."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)))
+        longest = max(len(label) for label in labels)
+        room = int(figure.get_figwidth() / (0.6 + 0.075 * longest))
+        columns = max(1, min(len(labels), room))
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns)
 
 
 def written(figure: Figure, name: str, title: str, alt: str) -> Drawing:

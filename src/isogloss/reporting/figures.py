@@ -28,8 +28,8 @@ from isogloss.reporting.tables import Table
 from isogloss.runs import Json, Run
 from isogloss.statistics import Estimate
 
-POINTS = 240  # of a curve; a longer log is averaged down to these
-PANEL = 2.6  # inches
+POINTS = 60  # of a curve; a longer log is shown as means of so many equal pieces
+PANEL, LEAST = 2.8, 5.0  # inches: a panel, and the narrowest figure
 
 
 @final
@@ -70,7 +70,7 @@ def _bars(table: Table, looks: Looks) -> Iterator[Drawing]:
     for model, task, lines, columns in _blocks(table):
         largest = max(line.share for line in lines)
         shown = [line for line in lines if line.share == largest]
-        width = max(3.6, 0.9 + len(columns) * (0.24 * len(shown) + 0.45))
+        width = max(LEAST, 0.9 + len(columns) * (0.24 * len(shown) + 0.45))
         figure, (axes,) = panels(1, width=min(width, 11), height=3.2)
         for place, line in enumerate(shown):
             _bar(axes, table, line, columns, (place, len(shown)), looks)
@@ -151,7 +151,7 @@ def _shares(table: Table, looks: Looks) -> Iterator[Drawing]:
         several = {row: each for row, each in rows.items() if len(each) > 1}
         if not several:
             continue
-        width = max(3.6, PANEL * len(columns) + 0.6)
+        width = max(LEAST, PANEL * len(columns) + 0.6)
         figure, all_axes = panels(len(columns), width=width, height=3.2)
         ticks = sorted({100 * line.share for each in several.values() for line in each})
         for axes, column in zip(all_axes, columns, strict=True):
@@ -211,7 +211,7 @@ def _curve(
 ) -> Drawing:
     languages = list(dict.fromkeys(outcome.place.language for outcome, _ in logged))
     figure, all_axes = panels(
-        len(languages), width=max(3.6, PANEL * len(languages) + 0.6), height=3.2
+        len(languages), width=max(LEAST, PANEL * len(languages) + 0.6), height=3.2
     )
     order = {row: number for number, row in enumerate(looks.rows)}
     for outcome, log in sorted(logged, key=lambda each: order[each[0].place.row]):
