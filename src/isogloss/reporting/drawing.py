@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 COLOURS = ("#2c7fb8", "#d0602b", "#1b9e77", "#b5518f", "#b8830f", "#7b6fc4", "#6f8f1f", "#808080")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", "-.", (0, (1, 1.2)), (0, (4, 1, 1, 1, 1, 1)), (0, (6, 2)), "-", "--")
+WIDE = 5.6  # inches; a wider figure has the page's whole width
 INK = "#010203"  # as good as black; in an SVG it becomes the colour of the text around
 LIGHT, DARK = "#1d1f23", "#e8e6e1"  # that colour on light and on dark ground
 _STYLE: dict[Any, Any] = {
@@ -64,6 +65,7 @@ class Drawing:
     alt: str
     svg: str
     png: bytes
+    wide: bool
 
     @property
     def inline(self) -> str:
@@ -112,7 +114,7 @@ def written(figure: Figure, name: str, title: str, alt: str) -> Drawing:
         raster = io.BytesIO()
         options: dict[str, Any] = {"dpi": 200, "facecolor": "white", "metadata": {"Software": None}}
         figure.savefig(raster, format="png", **options)
-    return Drawing(name, title, alt, svg, raster.getvalue())
+    return Drawing(name, title, alt, svg, raster.getvalue(), figure.get_figwidth() > WIDE)
 
 
 def _themed(svg: str, name: str) -> str:
@@ -121,6 +123,6 @@ def _themed(svg: str, name: str) -> str:
     svg = svg.replace(INK, "currentColor").replace("'DejaVu Sans'", "system-ui")
     size = re.search(r'width="([\d.]+)pt" height="[\d.]+pt"', svg)
     assert size, "an SVG has a width"
-    svg = svg.replace(size[0], f'width="{float(size[1]) * 4 / 3:.0f}"', 1)
+    svg = svg.replace(size[0], f'style="max-width: {float(size[1]) * 4 / 3:.0f}px"', 1)
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     return re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", svg)

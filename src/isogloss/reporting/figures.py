@@ -49,17 +49,18 @@ class Looks:
         }
 
 
-def looks_of(table: Table) -> Looks:
-    """The looks of a table's rows."""
-    return Looks(tuple(dict.fromkeys(line.row for line in table.lines)))
+def looks_of(tables: Sequence[Table]) -> Looks:
+    """The looks of the tables' rows."""
+    return Looks(tuple(dict.fromkeys(line.row for table in tables for line in table.lines)))
 
 
-def figures(table: Table, outcomes: Sequence[Outcome]) -> list[Drawing]:
-    """All figures that the outcomes have numbers for."""
-    looks = looks_of(table)
+def figures(tables: Sequence[Table], outcomes: Sequence[Outcome]) -> list[Drawing]:
+    """All figures that the tables and the runs' logs have numbers for."""
+    looks = looks_of(tables)
     with style():
-        made = [*_bars(table, looks), *_shares(table, looks), *_curves(table, outcomes, looks)]
-    return made
+        bars = [drawing for table in tables for drawing in _bars(table, looks)]
+        shares = [drawing for table in tables for drawing in _shares(table, looks)]
+        return [*bars, *shares, *_curves(outcomes, looks)]
 
 
 # ---- scores side by side ---------------------------------------------------------------------
@@ -79,7 +80,7 @@ def _bars(table: Table, looks: Looks) -> Iterator[Drawing]:
         axes.set_ylabel(f"{columns[0].metric}, %")
         axes.set_ylim(bottom=0)
         legend(figure, axes)
-        title = f"{task}, {model}"
+        title = f"Scores, {task}, {model}"
         yield written(figure, _slug("scores", model, task), title, _said(table, shown, columns))
 
 
@@ -166,7 +167,7 @@ def _shares(table: Table, looks: Looks) -> Iterator[Drawing]:
         alt = "; ".join(
             f"{line.share:.0%} of D_t: {_said(table, [line], columns)}" for line in shown
         )
-        title = f"{task} by share of the target language's training items, {model}"
+        title = f"Scores by share of D_t, {task}, {model}"
         yield written(figure, _slug("shares", model, task), title, alt)
 
 
@@ -189,7 +190,7 @@ def _by_share(
 # ---- training --------------------------------------------------------------------------------
 
 
-def _curves(table: Table, outcomes: Sequence[Outcome], looks: Looks) -> Iterator[Drawing]:
+def _curves(outcomes: Sequence[Outcome], looks: Looks) -> Iterator[Drawing]:
     """For each model and task one panel a language, one line a run, at the largest share."""
     blocks: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
     for outcome in outcomes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import final
 
 from isogloss.errors import ConfigError, suggestion
@@ -14,6 +15,54 @@ from isogloss.reporting.comparisons import AVERAGE, Column, Line
 from isogloss.statistics import Parts, Seeds
 
 OWN = "cl-icp"  # rows of this method are what baselines are compared with
+
+
+def connected(gathered: Gathered) -> list[Gathered]:
+    """The outcomes in parts that have no base model and no task in common, in order."""
+    parts: list[set[str]] = []
+    for place in _places(gathered):
+        names = {f"model {place.model}", f"task {place.task}"}
+        apart = [part for part in parts if not part & names]
+        parts = [*apart, names.union(*(part for part in parts if part & names))]
+    return [
+        _part(gathered, part) for part in sorted(parts, key=lambda part: _first(gathered, part))
+    ]
+
+
+def _part(gathered: Gathered, names: set[str]) -> Gathered:
+    return replace(
+        gathered,
+        outcomes=tuple(each for each in gathered.outcomes if _within(each.place, names)),
+        failures=tuple(each for each in gathered.failures if _within(each.place, names)),
+        planned=tuple(place for place in gathered.planned if _within(place, names)),
+    )
+
+
+def _within(place: Place, names: set[str]) -> bool:
+    return f"task {place.task}" in names
+
+
+def _first(gathered: Gathered, names: set[str]) -> int:
+    return [_within(place, names) for place in _places(gathered)].index(True)
+
+
+def _places(gathered: Gathered) -> list[Place]:
+    places = [*gathered.planned, *(each.place for each in gathered.outcomes)]
+    return [*places, *(each.place for each in gathered.failures)]
+
+
+def check_baseline(gathered: Gathered, name: str) -> None:
+    """Refuse a baseline that is nobody's.
+
+    Raises:
+        ConfigError: no row and no method has this name.
+    """
+    rows = list(dict.fromkeys(place.row for place in _places(gathered)))
+    methods = {outcome.method.lower() for outcome in gathered.outcomes}
+    if name.lower() not in methods | {row.lower() for row in rows}:
+        raise ConfigError(
+            f"no row '{name}' to test against; there is {', '.join(rows)}" + suggestion(name, rows)
+        )
 
 
 def group_of(place: Place, *, shares: bool) -> str:
@@ -27,9 +76,7 @@ class Layout:
 
     def __init__(self, gathered: Gathered) -> None:
         self.gathered = gathered
-        places = [each.place for each in gathered.outcomes]
-        places += [each.place for each in gathered.failures]
-        places += gathered.planned
+        places = _places(gathered)
         self.order = {place: number for number, place in enumerate(gathered.planned)}
         self.shares = len({place.share for place in places}) > 1
         self.found: dict[tuple[Line, str, str], dict[int, Outcome]] = defaultdict(dict)
@@ -120,11 +167,7 @@ class Layout:
         }
 
     def baselines(self, name: str | None) -> tuple[dict[str, Line], list[str]]:
-        """Each group's row to test against: that of the name, or the only one of the method.
-
-        Raises:
-            ConfigError: there is none of the name that was asked for.
-        """
+        """Each group's row to test against: that of the name, or the only one of the method."""
         wanted_name = (name or "mtl").lower()
         made, notes = {}, []
         for group in dict.fromkeys(line.group for line in self.lines):
@@ -137,12 +180,6 @@ class Layout:
             else:
                 why = "several rows" if alike else "no row"
                 notes.append(f"{group}: {why} '{wanted_name}' to test the others against")
-        if name and not made:
-            rows = list(dict.fromkeys(line.row for line in self.lines))
-            raise ConfigError(
-                f"no row '{name}' to test against; there is {', '.join(rows)}"
-                + suggestion(name, rows)
-            )
         return made, notes
 
     def _methods(self, line: Line) -> set[str]:

@@ -13,9 +13,10 @@ from isogloss.gathering.folders import gather
 from isogloss.gathering.grid import Gathered
 from isogloss.reporting.drawing import Drawing
 from isogloss.reporting.figures import figures
+from isogloss.reporting.layout import check_baseline
 from isogloss.reporting.page import Content, page
 from isogloss.reporting.rendering import RENDERERS, cell_rows, comparison_rows, csv_text
-from isogloss.reporting.tables import Published, Table, score_table
+from isogloss.reporting.tables import Published, Table, score_tables
 from isogloss.reporting.texts import Texts, item_texts
 from isogloss.runs import Json, json_text, read_json_file, write_together
 
@@ -60,18 +61,13 @@ def report(runs: Sequence[Path], out: Path, options: ReportOptions) -> Report:
         raise ConfigError("nothing to report: give run folders, or a folder with runs below it")
     _check_free(out)
     gathered = gather(runs)
-    found = [
-        score_table(
-            gathered,
-            main=main,
-            baseline=options.baseline,
-            published=options.published,
-            seed=options.seed,
-        )
-        for main in (True, False)
-    ]
-    tables = tuple(table for table in found if table is not None)
-    drawings = figures(tables[0], gathered.outcomes)
+    if options.baseline:
+        check_baseline(gathered, options.baseline)
+    own, others = score_tables(
+        gathered, baseline=options.baseline, published=options.published, seed=options.seed
+    )
+    tables = (*own, *others)
+    drawings = figures(own, gathered.outcomes)
     texts = _hidden(gathered) if options.hide_texts else item_texts(gathered.outcomes)
     title = options.title or gathered.title or "Cross-lingual transfer"
     html = page(Content(title, gathered, tables, drawings, texts, options.seed))

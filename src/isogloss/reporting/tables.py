@@ -17,7 +17,7 @@ from isogloss.reporting.comparisons import (
     ranking,
     wanted,
 )
-from isogloss.reporting.layout import Layout
+from isogloss.reporting.layout import Layout, connected
 from isogloss.statistics import Estimate, Parts, estimates
 
 State = Literal["done", "failed", "not run", "incomplete"]
@@ -67,6 +67,23 @@ class Table:
         return found
 
 
+def score_tables(
+    gathered: Gathered, *, baseline: str | None, published: Published, seed: int
+) -> tuple[list[Table], list[Table]]:
+    """The tables of the tasks' own metrics, and of others: one for each connected part."""
+    parts = connected(gathered)
+    made: tuple[list[Table], list[Table]] = ([], [])
+    for main, tables in zip((True, False), made, strict=True):
+        for part in parts:
+            table = score_table(part, main=main, baseline=baseline, published=published, seed=seed)
+            if table:
+                tasks = ", ".join(dict.fromkeys(column.task for column in table.columns))
+                name = f"{table.name}-{len(tables) + 1}" if tables else table.name
+                title = f"{table.title}: {tasks}" if len(parts) > 1 else table.title
+                tables.append(replace(table, name=name, title=title))
+    return made
+
+
 def score_table(
     gathered: Gathered,
     *,
@@ -77,10 +94,8 @@ def score_table(
 ) -> Table | None:
     """The table of the tasks' own metrics, or (`main` false) of their others; None without any.
 
-    `baseline` is the row or method that all others are tested against: "mtl" where there is one.
-
-    Raises:
-        ConfigError: no row or method has the name of the baseline that was asked for.
+    `baseline` is the row or method that all others are tested against ("mtl" if none is named);
+    a group without it says so in the table's notes.
     """
     layout = Layout(gathered)
     columns = layout.columns(main=main)
