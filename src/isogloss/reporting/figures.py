@@ -221,7 +221,8 @@ def _curve(
         label = outcome.place.row if outcome.place.row not in _labels(axes) else None
         steps, losses = _series(log, "loss")
         dashes = look["linestyle"]
-        axes.plot(steps, losses, color=look["color"], lw=1.1, alpha=0.85, ls=dashes, label=label)
+        axes.plot(steps, losses, color=look["color"], lw=1.1, alpha=0.85, ls=dashes, label=label,
+                  marker=look["marker"], ms=3.5, markevery=0.2)  # fmt: skip
         axes.plot(*_series(log, "eval_loss"), ls="none", marker=look["marker"], ms=3.5,
                   mfc="none", mec=look["color"], mew=0.9)  # fmt: skip
     for axes, language in zip(all_axes, languages, strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -17,7 +17,7 @@ from isogloss.outcomes import Outcome
 from isogloss.reporting.comparisons import LEVEL, Line
 from isogloss.reporting.drawing import Drawing
 from isogloss.reporting.figures import POINTS
-from isogloss.reporting.layout import Layout
+from isogloss.reporting.layout import Layout, connected
 from isogloss.reporting.predictions import prediction_data, script_json
 from isogloss.reporting.provenance import COLUMNS, data_files, models, versions, what_ran
 from isogloss.reporting.rendering import (
@@ -58,22 +58,26 @@ def page(content: Content) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "marks": marks}
-    gathered, layout = content.gathered, Layout(content.gathered)
+    gathered = content.gathered
     tuned = [each for each in gathered.outcomes if not each.untuned]
-    data = prediction_data(gathered.outcomes, content.texts, shares=layout.shares)
+    placed = _placed(gathered)
+    ran = what_ran(placed)
+    data = prediction_data(placed, content.texts)
     return environment.get_template("page.html.j2").render(
         title=content.title,
         version=metadata.version("isogloss"),
         lede=lede(gathered),
         notes=gathered.notes,
-        tables=[_shown(table) for table in content.tables],
+        tables=_shown(content.tables),
         states=STATES,
         level=LEVEL,
         figures=content.figures,
         points=POINTS,
         text_notes=_text_notes(content.texts),
         predictions=Markup(script_json(data)),
-        ran=what_ran(_placed(layout, gathered.outcomes)),
+        ran={
+            line.group: [each for each in ran if each.line.group == line.group] for line in placed
+        },
         cost_columns=COLUMNS,
         versions=versions(tuned),
         models=models(tuned),
@@ -103,24 +107,41 @@ def lede(gathered: Gathered) -> str:
     return ", ".join(said) + (f"; {failed} failed" if failed else "") + "."
 
 
-def _shown(table: Table) -> dict[str, Any]:
-    seeds = Counter(len(c.estimate.by_seed) for c in table.cells.values() if c.estimate)
-    return {
-        "table": table,
-        "heads": heads(table),
-        "legend": legend(table),
-        "notes": footnotes(table),
-        "tests": comparison_rows(table),
-        "seeds": seeds.most_common(1)[0][0] if seeds else 0,
-        "uneven": len(seeds) > 1,
-    }
+def _shown(tables: Sequence[Table]) -> list[dict[str, Any]]:
+    """Each table with what stands around it; a line of the legend stands under the first."""
+    said: set[str] = set()
+    made = []
+    for table in tables:
+        seeds = Counter(len(c.estimate.by_seed) for c in table.cells.values() if c.estimate)
+        lines = [line for line in legend(table) if line not in said]
+        said.update(lines)
+        made.append(
+            {
+                "table": table,
+                "heading": table.title.removeprefix("Scores: "),
+                "heads": heads(table),
+                "legend": lines,
+                "notes": footnotes(table),
+                "tests": comparison_rows(table),
+                "seeds": seeds.most_common(1)[0][0] if seeds else 0,
+                "uneven": len(seeds) > 1,
+            }
+        )
+    return made
 
 
-def _placed(layout: Layout, outcomes: Sequence[Outcome]) -> dict[Line, list[Outcome]]:
-    found: dict[Line, list[Outcome]] = defaultdict(list)
-    for outcome in outcomes:
-        found[layout.line(outcome.place)].append(outcome)
-    return {line: found[line] for line in layout.lines if line in found}
+def _placed(gathered: Gathered) -> dict[Line, list[Outcome]]:
+    """The outcomes by row, in the tables' order of rows and languages."""
+    placed = {}
+    for layout in map(Layout, connected(gathered)):
+        for line in layout.lines:
+            placed[line] = [
+                layout.found[line, task, language][seed]
+                for task, languages in layout.languages.items()
+                for language in languages
+                for seed in sorted(layout.found.get((line, task, language), {}))
+            ]
+    return {line: outcomes for line, outcomes in placed.items() if outcomes}
 
 
 def _text_notes(texts: Mapping[tuple[str, str], Texts]) -> list[str]:

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from isogloss.outcomes import Outcome
-from isogloss.reporting.layout import group_of
+from isogloss.reporting.comparisons import Line
 from isogloss.reporting.texts import Texts
 from isogloss.runs import Json
 
 
 def prediction_data(
-    outcomes: Sequence[Outcome], texts: Mapping[tuple[str, str], Texts], *, shares: bool
+    placed: Mapping[Line, Sequence[Outcome]], texts: Mapping[tuple[str, str], Texts]
 ) -> Json:
     """What the page's script reads.
 
@@ -25,34 +25,32 @@ def prediction_data(
     strings = _Strings()
     blocks: list[Json] = []
     systems: list[Json] = []
-    sets: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
-    for outcome in outcomes:
-        sets[outcome.place.task, outcome.place.language].append(outcome)
+    sets: dict[tuple[str, str], list[tuple[str, Outcome]]] = defaultdict(list)
+    for line, outcomes in placed.items():
+        for outcome in outcomes:
+            sets[outcome.place.task, outcome.place.language].append((line.group, outcome))
     for (task, language), members in sets.items():
-        answers = {e["id"]: e["answer"] for each in members for e in each.entries}
+        answers = {e["id"]: e["answer"] for _, each in members for e in each.entries}
         places = {name: place for place, name in enumerate(answers)}
         fields = texts.get((task, language), Texts()).fields
         items = [
             [strings.number(name), _fields(fields.get(name, {}), strings), strings.number(_text(a))]
             for name, a in answers.items()
         ]
-        block = {"task": task, "language": language, "metric": members[0].metric, "items": items}
+        block = {"task": task, "language": language, "metric": members[0][1].metric, "items": items}
         systems += [
-            _system(each, len(blocks), places, strings, group_of(each.place, shares=shares))
-            for each in members
+            _system(each, len(blocks), places, strings) | {"group": group}
+            for group, each in members
         ]
         blocks.append(block)
     return {"texts": strings.all, "blocks": blocks, "systems": systems}
 
 
-def _system(
-    outcome: Outcome, block: int, places: Mapping[str, int], strings: _Strings, group: str
-) -> Json:
+def _system(outcome: Outcome, block: int, places: Mapping[str, int], strings: _Strings) -> Json:
     at = [places[entry["id"]] for entry in outcome.entries]
     values = outcome.values[outcome.metric]
     return {
         "block": block,
-        "group": group,
         "row": outcome.place.row,
         "seed": outcome.place.seed,
         "at": None if at == list(range(len(places))) else at,
