@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from isogloss.answering import Prediction
-from isogloss.api import evaluate, predict, train
+from isogloss.api import evaluate, predict, report, train
 from isogloss.errors import (
     ConfigError,
     DataError,
@@ -22,6 +22,7 @@ from isogloss.methods.method import Method, Stage
 from isogloss.methods.published import cl_icp
 from isogloss.methods.registry import METHODS
 from isogloss.model.load import Loaded, ModelOptions, load
+from isogloss.reporting.making import Report, ReportOptions
 from isogloss.runs import Run, list_runs, open_run
 from isogloss.settings import EvaluateSettings, PredictSettings, TrainSettings
 from isogloss.tasks.benchmarks import BenchmarkSettings
@@ -43,6 +44,8 @@ __all__ = [
     "PredictSettings",
     "Prediction",
     "Problem",
+    "Report",
+    "ReportOptions",
     "Run",
     "RunError",
     "Scores",
@@ -57,5 +60,6 @@ __all__ = [
     "open_run",
     "open_task",
     "predict",
+    "report",
     "train",
 ]

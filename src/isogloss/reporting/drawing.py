@@ -111,6 +111,7 @@ def written(figure: Figure, name: str, title: str, alt: str) -> Drawing:
         stream = io.StringIO()
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
         svg = _themed(stream.getvalue(), name)
+        figure.set_layout_engine("none")  # what was laid out stays; doing so again takes as long
         raster = io.BytesIO()
         options: dict[str, Any] = {"dpi": 200, "facecolor": "white", "metadata": {"Software": None}}
         figure.savefig(raster, format="png", **options)

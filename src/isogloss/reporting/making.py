@@ -41,13 +41,18 @@ class Report:
 @final
 @dataclass(frozen=True)
 class ReportOptions:
-    """How a report is made; see `isogloss report --help`."""
+    """How a report is made."""
 
     title: str | None = None
+    """Title of the page."""
     baseline: str | None = None
+    """Row or method that all others are tested against ('mtl' where there is one)."""
     hide_texts: bool = False
+    """Show items' ids and answers only, not their texts."""
     seed: int = 0
+    """Decides the resampling."""
     published: Published = field(default_factory=dict)
+    """Published numbers in percent by (group, row, task, language or "average", metric)."""
 
 
 def report(runs: Sequence[Path], out: Path, options: ReportOptions) -> Report:
