@@ -63,7 +63,7 @@ def test_p_is_the_share_of_all_centred_resamples() -> None:
 def test_items_are_drawn_once_for_all_seeds() -> None:
     """Three seeds that answer alike are no more evidence than one."""
     answers = {f"i{n}": float(n % 3 == 0) for n in range(300)}
-    alike = {seed: answers for seed in (1, 2, 3)}
+    alike = dict.fromkeys((1, 2, 3), answers)
     one, three = estimates([[{1: answers}], [alike]], seed=0)
     assert three.high - three.low == pytest.approx(one.high - one.low, rel=0.03)
     plain = bootstrap_interval(list(answers.values()), seed=0)
