@@ -11,6 +11,7 @@ import isogloss
 from isogloss.cli.main import main
 from isogloss.errors import ConfigError, RunError
 from isogloss.outcomes import read_outcome
+from isogloss.reporting import making
 from isogloss.reporting.texts import item_texts
 from report_runs import first_of, write_run
 
@@ -21,6 +22,12 @@ def contents(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+    """For tests of something else: figures take the longest."""
+    monkeypatch.setattr(making, "figures", lambda tables, outcomes: [])
 
 
 @pytest.fixture
@@ -58,7 +65,7 @@ def test_everything_is_written_twice_the_same_and_nothing_old_is_left(runs, tmp_
     assert f"written: {out / 'index.html'}" in said
 
 
-def test_python_gives_the_same(runs, tmp_path):
+def test_python_gives_the_same(no_figures, runs, tmp_path):
     made = isogloss.report(
         *sorted(runs.iterdir()), out=tmp_path / "one", baseline="cl-icp", title="Ours & theirs"
     )
@@ -115,7 +122,7 @@ def test_a_folder_that_cannot_be_written_is_a_users_mistake(runs, tmp_path, monk
 # ---- texts -----------------------------------------------------------------------------------
 
 
-def test_texts_that_cannot_be_had_are_said_to_be_missing(runs, tmp_path):
+def test_texts_that_cannot_be_had_are_said_to_be_missing(no_figures, runs, tmp_path):
     html = isogloss.report(runs, out=tmp_path / "a").page.read_text()
     assert "parity, tr: ids and answers only; no task" in html
     hidden = isogloss.report(runs, out=tmp_path / "b", hide_texts=True).page.read_text()
@@ -139,7 +146,7 @@ def example() -> Path:
     return Path(__file__).parents[2] / "examples" / "support_routing"
 
 
-def test_real_runs_with_texts_and_the_base_model(model_folder, tmp_path):
+def test_real_runs_with_texts_and_the_base_model(no_figures, model_folder, tmp_path):
     """The whole way on a tiny model: train, evaluate beside the base model, report."""
     for method in ("mtl", "cl-icp"):
         run = isogloss.train(
