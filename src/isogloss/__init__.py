@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from isogloss.answering import Prediction
-from isogloss.api import evaluate, layers, predict, train
+from isogloss.api import evaluate, layers, predict, report, train
 from isogloss.corpus import LayerChoice
 from isogloss.errors import (
     ConfigError,
@@ -23,6 +23,7 @@ from isogloss.methods.method import Method, Stage
 from isogloss.methods.published import cl_icp, cl_icp_s
 from isogloss.methods.registry import METHODS
 from isogloss.model.load import Loaded, ModelOptions, load
+from isogloss.reporting.making import Report, ReportOptions
 from isogloss.runs import Run, list_runs, open_run
 from isogloss.settings import EvaluateSettings, LayersSettings, PredictSettings, TrainSettings
 from isogloss.tasks.benchmarks import BenchmarkSettings
@@ -46,6 +47,8 @@ __all__ = [
     "PredictSettings",
     "Prediction",
     "Problem",
+    "Report",
+    "ReportOptions",
     "Run",
     "RunError",
     "Scores",
@@ -62,5 +65,6 @@ __all__ = [
     "open_run",
     "open_task",
     "predict",
+    "report",
     "train",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,10 @@ from typing import Any
 from isogloss import evaluating, layering, predicting, training
 from isogloss.answering import Prediction
 from isogloss.corpus import LayerChoice
+from isogloss.errors import ConfigError, suggestion
 from isogloss.evaluating import Scores
+from isogloss.reporting import making
+from isogloss.reporting.making import Report, ReportOptions
 from isogloss.runs import Run
 from isogloss.settings import (
     EvaluateSettings,
@@ -68,6 +72,23 @@ def layers(task: str | Path, *, model: str | Path, target: str, **options: Any) 
     """
     named = {"task": str(task), "model": str(model), "target": target}
     return layering.find_layers(settings_from(LayersSettings, named | _paths(options)))
+
+
+def report(*runs: Run | str | Path, out: str | Path = "report", **options: Any) -> Report:
+    """Compare evaluated runs: one HTML page, tables, figures, and all numbers.
+
+    Each of `runs` is a run, a folder with runs anywhere below it, or an experiment's folder.
+    `options` are those of `ReportOptions`.
+
+    Raises:
+        IsoglossError: nothing to report, or runs that cannot be compared.
+    """
+    known = [each.name for each in dataclasses.fields(ReportOptions)]
+    for name in options:
+        if name not in known:
+            raise ConfigError(f"no setting '{name}'{suggestion(name, known)}")
+    folders = [Path(_folder(run)) for run in runs]
+    return making.report(folders, Path(out), ReportOptions(**options))
 
 
 def _folder(run: Run | str | Path) -> str:

@@ -13,7 +13,7 @@ import pytest
 import isogloss
 from conftest import ARCHITECTURES, byte_level_tokenizer
 from isogloss import evaluating, settings, training
-from isogloss.cli import listings, tasks
+from isogloss.cli import listings, report, tasks
 from isogloss.cli.main import main
 from isogloss.errors import ConfigError
 from isogloss.methods.registry import METHODS
@@ -118,6 +118,7 @@ HELP = {
     ("train",): (settings, "TrainSettings"),
     ("evaluate",): (settings, "EvaluateSettings"),
     ("predict",): (settings, "PredictSettings"),
+    ("report",): (report, "ReportSettings"),
     ("tasks", "list"): (tasks, "ListSettings"),
     ("tasks", "show"): (tasks, "ShowSettings"),
     ("tasks", "check"): (tasks, "CheckSettings"),

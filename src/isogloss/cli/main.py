@@ -18,6 +18,7 @@ from isogloss.cli import (
     listings,
     predict,
     quickstart,
+    report,
     reproduce,
     tasks,
     train,
@@ -37,6 +38,7 @@ Command = (
     | Annotated[PredictSettings, tyro.conf.subcommand("predict")]
     | Annotated[LayersSettings, tyro.conf.subcommand("layers")]
     | Annotated[ReproduceSettings, tyro.conf.subcommand("reproduce")]
+    | Annotated[report.ReportSettings, tyro.conf.subcommand("report")]
     | Annotated[quickstart.QuickstartSettings, tyro.conf.subcommand("quickstart")]
     | Annotated[lab.LabSettings, tyro.conf.subcommand("lab")]
     | Annotated[tasks.TasksSettings, tyro.conf.subcommand("tasks")]
@@ -51,6 +53,7 @@ VERBS: dict[type, Callable[[Any], None]] = {
     PredictSettings: predict.run,
     LayersSettings: layers.run,
     ReproduceSettings: reproduce.run,
+    report.ReportSettings: report.run,
     quickstart.QuickstartSettings: quickstart.run,
     lab.LabSettings: lab.run,
     tasks.TasksSettings: tasks.run,

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from isogloss.cli.output import print_json, print_table, say
 from isogloss.experiments.grid import SCALES
 from isogloss.experiments.reproducing import Reproduction, plan, reproduce
-from isogloss.experiments.tabling import table_of, write_tables
+from isogloss.experiments.tabling import tables_of
+from isogloss.reporting.rendering import footnotes, heads, legend, plain_rows
 from isogloss.settings import ReproduceSettings
-from isogloss.tables import legend
 
 
 def run(settings: ReproduceSettings) -> None:
@@ -27,21 +27,20 @@ def run(settings: ReproduceSettings) -> None:
 
 
 def _tell(made: Reproduction) -> None:
-    """Print a table for each task and metric, and write all of them beside the runs."""
-    table = table_of(made)
-    for task, metric in dict.fromkeys((task, metric) for task, _, metric in table.columns):
-        own = [one for one in table.columns if (one[0], one[2]) == (task, metric)]
-        rows = [
-            {"model": row[0], "share": f"{row[1]:.0%}", "row": row[2]}
-            | {column[1]: table.text(row, column) for column in own}
-            for row in table.rows
-        ]
-        shown = ("model", "share", "row", *(column[1] for column in own))
-        print_table(f"{task}: {metric}", rows, shown)
-    for line in legend(table):
+    """Print the tables, each task on its own, and what their marks mean."""
+    tables = tables_of(made)
+    for table in tables:
+        rows = plain_rows(table)
+        for task, columns in heads(table):
+            shown = [name for name in rows[0] if name.startswith(f"{task} ")]
+            title = f"{task}, {columns[0].metric}: percent (95% interval)"
+            print_table(title, rows, ["model", "system", *shown])
+    for line in legend(tables[0]):
         say(line)
-    for path in write_tables(table, made.folder):
-        say(f"written: {path}")
+    for table in tables:
+        for note in footnotes(table):
+            say(f"failed: {note}")
+    say(f"the page with all numbers: isogloss report {made.folder}")
 
 
 def _content(made: Reproduction) -> dict[str, object]:

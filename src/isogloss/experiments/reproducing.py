@@ -11,9 +11,11 @@ from typing import Any, final
 
 from isogloss.experiments.carrying_out import GRID, Result, result_of, write_result
 from isogloss.experiments.grid import SCALES, Cell, Choice, Experiment, cells_of
+from isogloss.experiments.published_numbers import printed_beside
 from isogloss.experiments.registry import experiment
 from isogloss.experiments.workers import Here, Job, Outcome, Processes, Ray, Workers
 from isogloss.model.load import identify
+from isogloss.outcomes import short_model
 from isogloss.runs import Json, write_json_file
 from isogloss.settings import ReproduceSettings
 
@@ -96,6 +98,13 @@ def _record(made: Reproduction, settings: ReproduceSettings) -> Json:
         "section": made.experiment.section,
         "scale": {"name": scale.name, "what": scale.what},
         "cells": cells,
+        "published": [
+            one
+            for model in settings.models
+            for one in printed_beside(
+                short_model(model), made.experiment.published, made.experiment.averages
+            )
+        ],
     }
 
 

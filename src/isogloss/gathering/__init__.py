@@ -1,0 +1,1 @@
+"""Outcomes that can be compared, from the folders that a user names."""

@@ -1,0 +1,94 @@
+"""From the folders a user names to outcomes that can be compared: runs, folders of runs, grids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from isogloss.errors import RunError
+from isogloss.gathering.comparable import block_of, check_comparable
+from isogloss.gathering.grid import GRID, Gathered, read_grid
+from isogloss.gathering.naming import check_places, distinct_models, labelled, mixed, once
+from isogloss.outcomes import Outcome, Place, read_outcome, untuned_outcomes
+from isogloss.runs import RECORD
+
+
+def gather(folders: Sequence[Path]) -> Gathered:
+    """The outcomes of runs, of folders with runs anywhere below them, and of grids.
+
+    Raises:
+        RunError: nothing to report was found, a grid is damaged, or the runs cannot be compared.
+    """
+    parts = [part for folder in folders for part in _found(folder)]
+    failures = tuple(failure for part in parts for failure in part.failures)
+    planned = tuple(dict.fromkeys(place for part in parts for place in part.planned))
+    notes = [note for part in parts for note in part.notes]
+    found = once([outcome for part in parts for outcome in part.outcomes])
+    if not found and not failures:
+        listed = "".join(f"\n- {note}" for note in notes)
+        raise RunError(f"found nothing to report in {', '.join(map(str, folders))}{listed}")
+    found = distinct_models(found)
+    tuned = [each for each in found if not each.untuned]
+    check_comparable(tuned)
+    outcomes = labelled(tuned, set(planned))
+    check_places(outcomes)
+    others, more = _untuned(labelled([each for each in found if each.untuned], set()), outcomes)
+    titles = [part.title for part in parts if part.title]
+    title = titles[0] if len(titles) == 1 else None
+    notes += [*more, *mixed(outcomes)]
+    printed = {place: score for part in parts for place, score in part.published.items()}
+    return Gathered((*outcomes, *others), failures, planned, tuple(notes), title, printed)
+
+
+def _found(folder: Path) -> Iterator[Gathered]:
+    if not folder.is_dir():
+        raise RunError(f"no such folder: {folder}; `isogloss runs` lists the runs there are")
+    places = list(_walk(folder))
+    if not places:
+        raise RunError(
+            f"{folder} holds no run: found no {RECORD} and no {GRID} in it or below; give run "
+            "folders, a folder with runs, or an experiment's folder"
+        )
+    for place in places:
+        yield read_grid(place) if (place / GRID).is_file() else _single(place)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Grids and runs at any depth, in order of name; hidden and linked folders are passed over."""
+    if (folder / GRID).is_file() or (folder / RECORD).is_file():
+        yield folder
+        return
+    for below in sorted(folder.iterdir()):
+        if below.is_dir() and not below.is_symlink() and not below.name.startswith("."):
+            yield from _walk(below)
+
+
+def _single(folder: Path) -> Gathered:
+    try:
+        outcome = read_outcome(folder)
+        return Gathered((outcome, *untuned_outcomes(outcome)))
+    except RunError as error:
+        return Gathered((), notes=(f"passed over: {error}",))
+
+
+def _untuned(
+    found: Sequence[Outcome], outcomes: Sequence[Outcome]
+) -> tuple[list[Outcome], list[str]]:
+    """The base model's own answers, once a place, where no run has the row and items are equal."""
+    rows = {outcome.place.row for outcome in outcomes}
+    items = {block_of(outcome): outcome.items for outcome in outcomes}
+    kept: dict[Place, Outcome] = {}
+    notes = []
+    for outcome in found:
+        if outcome.place.row in rows:
+            continue
+        if outcome.items != items[block_of(outcome)]:
+            notes.append(f"passed over: {outcome.place} of {outcome.folder}: other test items")
+            continue
+        first = kept.setdefault(outcome.place, outcome)
+        if first.values != outcome.values:
+            notes.append(
+                f"{outcome.place}: {outcome.folder} and {first.folder} differ in their answers; "
+                "the latter's are shown"
+            )
+    return list(kept.values()), notes
