@@ -32,8 +32,7 @@ class Experiment:
 
     `published`: what the paper prints, in percent, by (model, row, task, language, metric); empty
     for figures, whose numbers the text does not print. `averages` are the printed ones, by
-    (model, row, task, metric). `baseline` is the row that the others are tested against, `rivals`
-    are all rows that are no CL-ICP.
+    (model, row, task, metric). `baseline` is the row that the others are tested against.
     """
 
     name: str
@@ -45,11 +44,6 @@ class Experiment:
     shares: tuple[float, ...] = (1.0,)
     published: Mapping[tuple[str, str, str, str, str], float] = field(default_factory=dict)
     averages: Mapping[tuple[str, str, str, str], float] = field(default_factory=dict)
-
-    @property
-    def rivals(self) -> tuple[str, ...]:
-        """The labels of the baselines."""
-        return tuple(row.label for row in self.rows if not row.method.startswith("cl-ic"))
 
 
 @dataclass(frozen=True)
