@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
@@ -68,3 +70,32 @@ def items(count: int, language: str, *, start: int = 0) -> tuple[Example, ...]:
         )
         for number in range(start, start + count)
     )
+
+
+PARITY = """name: parity
+kind: label
+dominant: en
+languages: [en, tr]
+fields: [text]
+answer: label
+id: id
+options: [yes, no]
+wording:
+  input: "Text: {text}\\nIs it so?"
+files: "{language}/{split}.jsonl"
+"""
+
+
+def parity_task(folder: Path, *, test: int = 10) -> Path:
+    """A label task in en and tr, 10 parallel training items each, and no validation items."""
+    (folder / "task.yaml").write_text(PARITY)
+    for language in ("en", "tr"):
+        (folder / language).mkdir()
+        for split, first, count in (("train", 0, 10), ("test", 50, test)):
+            text = ""
+            for n in range(first, first + count):
+                words = f"{language} {'so ' * (n % 3)}{n}"
+                text += json.dumps({"id": f"i{n}", "text": words, "label": ("yes", "no")[n % 2]})
+                text += "\n"
+            (folder / language / f"{split}.jsonl").write_text(text)
+    return folder / "task.yaml"

@@ -299,7 +299,7 @@ def shown(run: Run) -> list[tuple[list[str], str]]:
     settings = Demonstrations(2, "mixed")
     return [
         ([f"{item.language}/{item.id}" for item in group.demonstrations], target.id)
-        for group in groups_at_test(asked, opened.pool(), settings, seed=42)
+        for group in groups_at_test(asked, opened.pool(settings), settings, seed=42)
         for target in group.targets
     ]
 

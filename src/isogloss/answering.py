@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, final
 
 import torch
 
 from isogloss.demonstrations.choose import Group, chunks
 from isogloss.encoding import EncodedSet, EncodedTarget
 from isogloss.episodes import EpisodeEncoder
+from isogloss.methods.method import Calibration
 from isogloss.model.answer import answer_sums, generate, token_log_probabilities
 from isogloss.model.attention import default_layout
 from isogloss.model.load import Loaded
@@ -28,12 +29,14 @@ class Answering:
     """How answers are found.
 
     `normalisation` of an option's log-probability: its `sum` over tokens, that per `token`, or
-    per UTF-8 `byte` of its text. Answers do not depend on `batch_size` beyond float error.
+    per UTF-8 `byte` of its text; with contextual `calibration`, less what the option gets without
+    content. Answers do not depend on `batch_size` beyond float error.
     """
 
     normalisation: Normalisation = "sum"
     batch_size: int = 8
     max_new_tokens: int = 48
+    calibration: Calibration = "none"
 
 
 @dataclass(frozen=True)
@@ -79,67 +82,102 @@ def answer(
         return _spans(loaded, episodes, groups, how, shifter, title=title)
     total = sum(len(group.targets) for group in groups)
     progress, predictions = Progress(title, total), []
+    scorer = _Scorer(loaded, episodes, how, shifter)
     try:
         for group in groups:
             for targets in chunks(group.targets, how.batch_size):
-                piece = Group(group.demonstrations, targets)
-                predictions += _choices(loaded, episodes, piece, how.normalisation, shifter)
+                predictions += scorer.predictions(Group(group.demonstrations, targets))
                 progress.advance(len(predictions))
     finally:
         progress.close()
     return predictions
 
 
-@torch.no_grad()
-def _choices(
-    loaded: Loaded,
-    episodes: EpisodeEncoder,
-    group: Group,
-    normalisation: Normalisation,
-    shifter: Shifter | None,
-) -> list[Prediction]:
-    encoded = episodes.group(group)
-    batch, answers = pack(
-        [encoded],
-        layout=default_layout(loaded.model),
-        options=True,
-        dominant=episodes.task.dominant if shifter else None,
-    )
-    batch = batch.to(loaded.model.device)
-    if shifter:
-        shifter.meet(batch)
-    sums = answer_sums(token_log_probabilities(loaded.model, batch), batch).tolist()
-    scores: list[list[float]] = [[] for _ in group.targets]
-    for found, value in zip(answers, sums, strict=True):
-        scores[found.target].append(value)
-    return [
-        _best(episodes, example, target, own, normalisation)
-        for example, target, own in zip(group.targets, encoded.targets, scores, strict=True)
-    ]
+CONTENT_FREE = ("N/A", "[MASK]", "")  # Zhao et al. 2021
 
 
-def _best(
-    episodes: EpisodeEncoder,
-    example: Example,
-    target: EncodedTarget,
-    sums: Sequence[float],
-    normalisation: Normalisation,
-) -> Prediction:
-    texts = episodes.task.render(example).options
-    lengths = {
-        "sum": [1] * len(texts),
-        "token": [len(ids) for ids in target.options],
-        "byte": [len(text.encode()) for text in texts],
-    }[normalisation]
-    scores = [value / length for value, length in zip(sums, lengths, strict=True)]
-    place = max(range(len(scores)), key=scores.__getitem__)
-    return Prediction(
-        example.id,
-        example.language,
-        example.options[place],
-        texts[place].strip(),
-        dict(zip(example.options, scores, strict=True)),
-    )
+@final
+@dataclass(frozen=True)
+class _Scorer:
+    """Scores options; what they get without content is computed once for what it depends on."""
+
+    loaded: Loaded
+    episodes: EpisodeEncoder
+    how: Answering
+    shifter: Shifter | None
+    priors: dict[tuple[Any, ...], list[float]] = field(default_factory=dict)
+
+    def predictions(self, group: Group) -> list[Prediction]:
+        """The answers to a group's targets."""
+        scores = self._scores(group)
+        if self.how.calibration == "contextual":
+            for number, example in enumerate(group.targets):
+                prior = self._prior(group, example)
+                scores[number] = [a - b for a, b in zip(scores[number], prior, strict=True)]
+        return [
+            self._best(example, own) for example, own in zip(group.targets, scores, strict=True)
+        ]
+
+    @torch.no_grad()
+    def _scores(self, group: Group) -> list[list[float]]:
+        """Of each target, each option's log-probability under the normalisation."""
+        encoded = self.episodes.group(group)
+        batch, answers = pack(
+            [encoded],
+            layout=default_layout(self.loaded.model),
+            options=True,
+            dominant=self.episodes.task.dominant if self.shifter else None,
+        )
+        batch = batch.to(self.loaded.model.device)
+        if self.shifter:
+            self.shifter.meet(batch)
+        sums = answer_sums(token_log_probabilities(self.loaded.model, batch), batch).tolist()
+        scores: list[list[float]] = [[] for _ in group.targets]
+        for found, value in zip(answers, sums, strict=True):
+            scores[found.target].append(value)
+        for number, target in enumerate(encoded.targets):
+            lengths = self._lengths(group.targets[number], target)
+            own = zip(scores[number], lengths, strict=True)
+            scores[number] = [value / length for value, length in own]
+        return scores
+
+    def _lengths(self, example: Example, target: EncodedTarget) -> Sequence[int]:
+        texts = self.episodes.task.render(example).options
+        return {
+            "sum": [1] * len(texts),
+            "token": [len(ids) for ids in target.options],
+            "byte": [len(text.encode()) for text in texts],
+        }[self.how.normalisation]
+
+    def _prior(self, group: Group, example: Example) -> list[float]:
+        """The log of each option's mean share over inputs without content."""
+        empty = [self._emptied(example, text) for text in CONTENT_FREE]
+        solved = tuple((item.language, item.id) for item in group.demonstrations)
+        key = (solved, example.language, tuple(sorted(empty[0].fields.items())), example.options)
+        if key not in self.priors:
+            scores = torch.tensor(self._scores(Group(group.demonstrations, tuple(empty))))
+            self.priors[key] = scores.softmax(dim=1).mean(dim=0).log().tolist()
+        return self.priors[key]
+
+    def _emptied(self, example: Example, text: str) -> Example:
+        """The example without content: its options and words of the wording stay."""
+        words = self.episodes.task.wording(example.language).words
+        fields = {
+            name: value if name in example.options or value in words else text
+            for name, value in example.fields.items()
+        }
+        return replace(example, fields=fields)
+
+    def _best(self, example: Example, scores: Sequence[float]) -> Prediction:
+        texts = self.episodes.task.render(example).options
+        place = max(range(len(scores)), key=scores.__getitem__)
+        return Prediction(
+            example.id,
+            example.language,
+            example.options[place],
+            texts[place].strip(),
+            dict(zip(example.options, scores, strict=True)),
+        )
 
 
 def _spans(

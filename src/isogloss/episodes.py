@@ -166,23 +166,27 @@ def plan(
     batch_size: int,
     seed: int,
     skip: bool,
+    batches: int | None = None,
 ) -> Schedule:
     """The schedule of a stage, with every sequence's length checked.
+
+    With a number of `batches` there are as many, whatever epochs that takes, the last one cut off.
 
     Raises:
         ConfigError: more demonstrations than there are.
         DataError: a sequence is too long and `skip` is off, or nothing is left.
     """
-    batches: list[tuple[Group, ...]] = []
+    made: list[tuple[Group, ...]] = []
     skipped: list[Skipped] = []
-    for epoch in range(epochs):
+    per_epoch = -(-len(targets) // batch_size)
+    passes = epochs if batches is None else -(-batches // per_epoch)
+    for epoch in range(passes):
         for batch in training_batches(
             targets, pool, settings, batch_size=batch_size, seed=seed, epoch=epoch
         ):
             kept, left_out = fit(batch, episodes, skip=skip)
             skipped += left_out
-            batches.append(tuple(kept))
-    per_epoch = len(batches) // epochs
-    if not any(batches):
+            made.append(tuple(kept))
+    if not any(made):
         raise DataError("no training item fits the model's context; lower --demonstrations")
-    return Schedule(tuple(batches), per_epoch, tuple(dict.fromkeys(skipped)))
+    return Schedule(tuple(made[:batches]), per_epoch, tuple(dict.fromkeys(skipped)))

@@ -20,6 +20,7 @@ from isogloss.languages import check_language
 from isogloss.methods.method import Method
 from isogloss.methods.registry import method_from
 from isogloss.model.load import Loaded, ModelOptions, identify, load, resolve_dtype
+from isogloss.pooling import make_pool
 from isogloss.representation_shift import Shifter, load_vectors, shifting
 from isogloss.runs import (
     PREDICTIONS,
@@ -36,7 +37,7 @@ from isogloss.runs import (
     write_lines,
     write_together,
 )
-from isogloss.settings import EvaluateSettings
+from isogloss.settings import EvaluateSettings, PredictSettings
 from isogloss.tasks.benchmarks import BenchmarkSettings
 from isogloss.tasks.example import Example, Task
 from isogloss.tasks.metrics import exact_match, f1
@@ -50,9 +51,13 @@ EVALUATIONS = "evaluations"
 @final
 @dataclass(frozen=True)
 class Scores:
-    """The content of a scores.json: `value` in [0, 1] with its 95% interval, and how it was got."""
+    """The content of a scores.json: `value` in [0, 1] with its 95% interval, and how it was got.
+
+    `folder` holds it, beside the predictions.
+    """
 
     content: Json
+    folder: Path
 
     @property
     def value(self) -> float:
@@ -120,9 +125,32 @@ class Opened:
         ):
             yield shifter
 
-    def pool(self) -> Pool:
+    def pool(self, context: Demonstrations) -> Pool:
         """The training items that demonstrations come from (Section 6.1)."""
-        return Pool(self.split.dominant, self.split.target)
+        return make_pool(self.split.dominant, self.split.target, context)
+
+    def context(self, settings: EvaluateSettings | PredictSettings) -> Demonstrations:
+        """The demonstrations that are asked for: the run's own, none, or others."""
+        own = self.method.context
+        if settings.demonstrations == "from-run":
+            if settings.demonstration_languages is not None:
+                raise ConfigError(
+                    "demonstration languages say nothing of the run's own demonstrations; give "
+                    "their number too, such as --demonstrations 3"
+                )
+            return own
+        count = 0 if settings.demonstrations == "none" else settings.demonstrations
+        languages = settings.demonstration_languages or own.languages
+        return dataclasses.replace(own, count=count, languages=languages)
+
+    def answering(self, settings: EvaluateSettings | PredictSettings) -> Answering:
+        """How answers are found."""
+        return Answering(
+            settings.normalisation,
+            settings.batch_size,
+            settings.max_new_tokens,
+            self.method.calibration,
+        )
 
     def episodes(self, loaded: Loaded, *, tuned: bool) -> EpisodeEncoder:
         """The encoder of its episodes, with the soft prompt or without."""
@@ -220,7 +248,7 @@ def evaluate(settings: EvaluateSettings) -> Scores:
         wanted = dataclasses.replace(settings, baseline=baseline)
         old = _score(opened, wanted, setting, folder, old)
     _keep_main(opened.run, folder, old)
-    return Scores(old)
+    return Scores(old, folder)
 
 
 def _scored(folder: Path) -> Json | None:
@@ -238,6 +266,7 @@ def _setting(settings: EvaluateSettings, opened: Opened, language: str) -> Json:
     return {
         "language": language,
         "demonstrations": settings.demonstrations,
+        "demonstration_languages": settings.demonstration_languages,
         "normalisation": settings.normalisation,
         "max_new_tokens": settings.max_new_tokens if opened.task.kind == "span" else None,
         "limit": settings.limit or opened.record["limit"],
@@ -254,11 +283,11 @@ def _score(
     seed = opened.record["seed"]
     items = read_test(opened.task, setting["language"], seed=seed, limit=setting["limit"]).examples
     loaded = opened.load(settings.device)
-    how = Answering(settings.normalisation, settings.batch_size, settings.max_new_tokens)
-    bench = _Bench(opened, loaded, items, how, settings.too_long == "skip")
-    none = settings.demonstrations == "none"
+    how = opened.answering(settings)
+    context = opened.context(settings)
+    bench = _Bench(opened, loaded, items, how, context, settings.too_long == "skip")
     if old is None:
-        entries, skipped = bench.tuned(none=none)
+        entries, skipped = bench.tuned()
         write_lines(folder / PREDICTIONS, entries)
     else:
         entries, skipped = read_lines(folder / PREDICTIONS), old["skipped"]
@@ -277,27 +306,35 @@ class _Bench:
     loaded: Loaded
     items: tuple[Example, ...]
     how: Answering
+    context: Demonstrations
     skip: bool
 
-    def tuned(self, *, none: bool) -> tuple[list[Json], list[Json]]:
+    def tuned(self) -> tuple[list[Json], list[Json]]:
         """Entries of the trained run, and the items skipped."""
         with self.opened.tuned(self.loaded) as shifter:
-            return self._entries(shifter, tuned=True, none=none, title="scoring")
+            episodes = self.opened.episodes(self.loaded, tuned=True)
+            return self._entries(episodes, self.context, self.how, shifter, title="scoring")
 
     def untuned(self, *, none: bool, title: str) -> tuple[list[Json], list[Json]]:
         """Entries of the untuned model, and the items skipped."""
-        return self._entries(None, tuned=False, none=none, title=title)
+        context = dataclasses.replace(self.context, count=0) if none else self.context
+        how = dataclasses.replace(self.how, calibration="none")
+        episodes = self.opened.episodes(self.loaded, tuned=False)
+        return self._entries(episodes, context, how, None, title=title)
 
     def _entries(
-        self, shifter: Shifter | None, *, tuned: bool, none: bool, title: str
+        self,
+        episodes: EpisodeEncoder,
+        context: Demonstrations,
+        how: Answering,
+        shifter: Shifter | None,
+        *,
+        title: str,
     ) -> tuple[list[Json], list[Json]]:
-        episodes = self.opened.episodes(self.loaded, tuned=tuned)
         if self.opened.task.kind == "span":
-            episodes = dataclasses.replace(episodes, reserve=self.how.max_new_tokens)
-        context = self.opened.method.context
-        settings = dataclasses.replace(context, count=0) if none else context
-        groups, skipped = self._groups(settings, episodes)
-        predictions = answer(self.loaded, episodes, groups, self.how, shifter, title=title)
+            episodes = dataclasses.replace(episodes, reserve=how.max_new_tokens)
+        groups, skipped = self._groups(context, episodes)
+        predictions = answer(self.loaded, episodes, groups, how, shifter, title=title)
         by_id = {item.id: item for item in self.items}
         entries = [
             judged(prediction, by_id[prediction.id], self.opened.task) for prediction in predictions
@@ -310,7 +347,7 @@ class _Bench:
         self, settings: Demonstrations, episodes: EpisodeEncoder
     ) -> tuple[list[Group], list[Any]]:
         seed = self.opened.record["seed"]
-        groups = test_groups(self.items, self.opened.pool(), settings, seed=seed)
+        groups = test_groups(self.items, self.opened.pool(settings), settings, seed=seed)
         kept, skipped = fit(groups, episodes, skip=self.skip)
         if not kept:
             raise DataError("no test item fits the model's context; lower --demonstrations")
@@ -380,9 +417,12 @@ def _content(
 def _baselines(bench: _Bench, folder: Path, entries: list[Json], seed: int) -> list[Json]:
     """The untuned model's scores on the same items, each tested against the run's."""
     rows = []
+    untuned = not bench.opened.method.stages
     systems = [("zero-shot", True), ("icl", False)]
-    if bench.opened.method.context.count == 0:
-        systems = systems[:1]
+    if bench.context.count == 0:
+        systems = systems[:1]  # without demonstrations both are one
+    if untuned and bench.how.calibration == "none":
+        systems = systems[:-1]  # it is the run itself
     for name, none in systems:
         found, skipped = bench.untuned(none=none, title=name)
         write_lines(folder / f"{name}.jsonl", found)

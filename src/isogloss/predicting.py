@@ -6,13 +6,14 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from isogloss.answering import Answering, Prediction, answer
-from isogloss.demonstrations.choose import Pool
+from isogloss.answering import Prediction, answer
+from isogloss.demonstrations.choose import Demonstrations, Pool
 from isogloss.demonstrations.schedule import test_groups
 from isogloss.episodes import fit
 from isogloss.errors import ConfigError, DataError, Problem
 from isogloss.evaluating import Opened, check_shift, open_finished
 from isogloss.languages import check_language
+from isogloss.pooling import make_pool
 from isogloss.runs import key_of, write_lines
 from isogloss.settings import PredictSettings
 from isogloss.tasks.example import Example
@@ -84,16 +85,15 @@ def _answers(
     opened: Opened, settings: PredictSettings, examples: Sequence[Example]
 ) -> list[Prediction]:
     loaded = opened.load(settings.device)
-    how = Answering(settings.normalisation, settings.batch_size, settings.max_new_tokens)
-    method = opened.method
-    count = method.context.count if settings.demonstrations == "from-run" else 0
-    context = dataclasses.replace(method.context, count=count)
+    how, context = opened.answering(settings), opened.context(settings)
     episodes = opened.episodes(loaded, tuned=True)
     if opened.task.kind == "span":
         episodes = dataclasses.replace(episodes, reserve=how.max_new_tokens)
     # Items may come without ids of their own: by its text an item has the same set wherever it is.
     placed = [dataclasses.replace(item, id=_text_id(opened, item)) for item in examples]
-    groups = test_groups(placed, _pool(opened, examples), context, seed=opened.record["seed"])
+    groups = test_groups(
+        placed, _pool(opened, context, examples), context, seed=opened.record["seed"]
+    )
     fitting, skipped = fit(groups, episodes, skip=True)
     if skipped:
         given = {one.id: example.id for one, example in zip(placed, examples, strict=True)}
@@ -115,11 +115,11 @@ def _text_id(opened: Opened, example: Example) -> str:
     return "new-" + key_of({"input": opened.task.render(example).input})[:16]
 
 
-def _pool(opened: Opened, examples: Sequence[Example]) -> Pool:
+def _pool(opened: Opened, context: Demonstrations, examples: Sequence[Example]) -> Pool:
     """The training items without the items themselves and their translations."""
     asked = {example.id for example in examples}
-    pool = opened.pool()
-    return Pool(
-        tuple(item for item in pool.dominant if item.id not in asked),
-        tuple(item for item in pool.target if item.id not in asked),
+    return make_pool(
+        tuple(item for item in opened.split.dominant if item.id not in asked),
+        tuple(item for item in opened.split.target if item.id not in asked),
+        context,
     )

@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 
 import tyro
 
-from isogloss.demonstrations.choose import DemonstrationLanguages
+from isogloss.demonstrations.choose import Choice, DemonstrationLanguages
 from isogloss.errors import ConfigError, suggestion
 from isogloss.methods.losses import DemonstrationLoss
+from isogloss.methods.method import Calibration
 from isogloss.model.load import Dtype, Kernel, ModelOptions, Quantization
 from isogloss.representation_shift import ShiftBack, ShiftedTokens, ShiftTowards
 from isogloss.tuning.soft_prompt import PromptStart
@@ -40,6 +41,8 @@ class TrainSettings:
     """Decides every random choice."""
     share: float = 1.0
     """Share of the target language's training items to use; nested per seed."""
+    match_steps: bool = False
+    """With a share: as many updates as all of the target language's items would give."""
     limit: int | None = None
     """At most this many items of each split."""
     max_steps: int | None = None
@@ -58,6 +61,10 @@ class TrainSettings:
     """Demonstrations before a target, k (by default those of the method)."""
     demonstration_languages: DemonstrationLanguages | None = None
     """Languages of the demonstrations."""
+    choose: Choice | None = None
+    """How demonstrations are chosen: at random, or nearest by bm25 or by a sentence encoder."""
+    encoder: str | None = None
+    """Folder or hub id of a sentence encoder, for --choose encoder."""
     share_demonstrations: int | None = None
     """Targets of a batch that share one demonstration set; 1 is the paper's plain reading."""
     test_sets: int | Literal["per-item"] | None = None
@@ -94,6 +101,8 @@ class TrainSettings:
     """Temperature of the contrastive loss."""
     contrast_pairs: int | None = None
     """Translation pairs in a batch of the contrastive loss."""
+    calibration: Calibration | None = None
+    """Score options against what they get without content: none or contextual."""
     patience: int = 3
     """Epochs without a better validation loss before stopping, where there is validation data."""
     save_every: int | None = None
@@ -161,8 +170,10 @@ class EvaluateSettings:
     """Run folder."""
     language: str | None = None
     """Language of the test items (the run's target by default)."""
-    demonstrations: Literal["from-run", "none"] = "from-run"
-    """With the run's demonstration sets, or with none."""
+    demonstrations: Literal["from-run", "none"] | int = "from-run"
+    """With the run's demonstration sets, with none, or with this many ("+ ICL" of Table 4)."""
+    demonstration_languages: DemonstrationLanguages | None = None
+    """Languages of that many demonstrations (the run's by default)."""
     normalisation: Normalisation = "sum"
     """Score of a choice: its log-probability, or that per token or per UTF-8 byte."""
     baseline: bool = False
@@ -191,6 +202,7 @@ class EvaluateSettings:
     def __post_init__(self) -> None:
         _check_choices(self)
         check_positive(self, ("batch_size", "max_new_tokens", "limit"))
+        _check_count(self.demonstrations)
 
 
 @dataclass(frozen=True)
@@ -207,8 +219,10 @@ class PredictSettings:
     """Language of the items (the run's target by default)."""
     out: Path | None = None
     """File for the predictions, JSON lines; without it they are printed."""
-    demonstrations: Literal["from-run", "none"] = "from-run"
-    """With the run's demonstration sets, or with none."""
+    demonstrations: Literal["from-run", "none"] | int = "from-run"
+    """With the run's demonstration sets, with none, or with this many ("+ ICL" of Table 4)."""
+    demonstration_languages: DemonstrationLanguages | None = None
+    """Languages of that many demonstrations (the run's by default)."""
     normalisation: Normalisation = "sum"
     """Score of a choice: its log-probability, or that per token or per UTF-8 byte."""
     batch_size: int = 8
@@ -229,6 +243,7 @@ class PredictSettings:
     def __post_init__(self) -> None:
         _check_choices(self)
         check_positive(self, ("batch_size", "max_new_tokens"))
+        _check_count(self.demonstrations)
 
 
 @dataclass(frozen=True)
@@ -279,7 +294,53 @@ class LayersSettings:
         )
 
 
-S = TypeVar("S", TrainSettings, EvaluateSettings, PredictSettings, LayersSettings)
+@dataclass(frozen=True)
+class ReproduceSettings:
+    """Reproduce a table or figure of the paper with models of your choice, cell by cell."""
+
+    experiment: tyro.conf.Positional[str]
+    """table2, table3, table4, table5, table6, fig3, fig5 or fig6."""
+    models: tuple[str, ...] = ()
+    """Models: folders, .gguf files, package:NAME, or hub ids."""
+    data: str | None = None
+    """Folder of the benchmarks' files, or 'hub'. Without it: $ISOGLOSS_DATA, then ./data."""
+    scale: Literal["smoke", "small", "paper"] = "smoke"
+    """How much is run; `--plan` says what that is."""
+    tasks: tuple[str, ...] = ()
+    """Only these tasks."""
+    targets: tuple[str, ...] = ()
+    """Only these target languages."""
+    rows: tuple[str, ...] = ()
+    """Only these rows, such as "CL-ICP (S)"."""
+    seeds: tuple[int, ...] = ()
+    """These seeds in place of the scale's."""
+    limit: int | None = None
+    """At most this many items of each set, in place of the scale's number."""
+    epochs: int | None = None
+    """Epochs of every trained row, in place of the scale's."""
+    workers: int = 1
+    """Processes that carry out runs at once."""
+    ray: str | None = None
+    """Carry out runs on the Ray cluster at this address, or 'local' to start one here."""
+    dtype: Dtype = "auto"
+    """Number format: bfloat16 on a GPU, float32 on a CPU."""
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda."""
+    out: Path | None = None
+    """Folder of the grid (reproductions/EXPERIMENT-SCALE by default)."""
+    plan: bool = False
+    """Say which cells there are and what is left, and run nothing."""
+    json: bool = False
+    """Print one JSON object and nothing else on standard output."""
+
+    def __post_init__(self) -> None:
+        _check_choices(self)
+        check_positive(self, ("limit", "epochs", "workers"))
+
+
+S = TypeVar(
+    "S", TrainSettings, EvaluateSettings, PredictSettings, LayersSettings, ReproduceSettings
+)
 
 
 def settings_from(kind: type[S], options: dict[str, Any]) -> S:
@@ -306,6 +367,11 @@ def _check_choices(settings: object) -> None:
             raise ConfigError(
                 f"{name.replace('_', ' ')} is '{value}'; it must be {' or '.join(allowed)}"
             )
+
+
+def _check_count(demonstrations: object) -> None:
+    if isinstance(demonstrations, int) and demonstrations < 0:
+        raise ConfigError(f"demonstrations is {demonstrations}; it must be 0 or more")
 
 
 def check_positive(settings: object, names: tuple[str, ...]) -> None:

@@ -7,11 +7,11 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -25,9 +25,8 @@ from isogloss.episodes import EpisodeEncoder, Schedule, Step, fit, plan
 from isogloss.errors import ConfigError, DataError
 from isogloss.languages import check_language
 from isogloss.learning import Learning, clear, learn
-from isogloss.methods.contrast import Contrast, contrast_layers
+from isogloss.methods.contrast import contrast_layers
 from isogloss.methods.method import Method, Stage
-from isogloss.methods.registry import method as method_of
 from isogloss.model.layers import blocks
 from isogloss.model.load import (
     Loaded,
@@ -39,6 +38,7 @@ from isogloss.model.load import (
 )
 from isogloss.model.prompt import vocabulary_rows
 from isogloss.objective import Objective
+from isogloss.pooling import make_pool
 from isogloss.representation_shift import Shift, Shifter, shifting
 from isogloss.runs import (
     ADAPTER,
@@ -56,11 +56,11 @@ from isogloss.runs import (
     write_lines,
 )
 from isogloss.settings import TrainSettings
+from isogloss.settling import settle_method
 from isogloss.tasks.benchmarks import BENCHMARKS, BenchmarkSettings
 from isogloss.tasks.example import Task
 from isogloss.tasks.opening import data_folder, open_task
 from isogloss.tasks.splits import Split, make_split
-from isogloss.tuning.full import FullParameters
 from isogloss.tuning.tuning import StartIds, Weights
 
 COMMON_TOKENS = 5000  # Lester et al. 2021: a prompt starts from the vocabulary's most common pieces
@@ -91,9 +91,11 @@ def train(settings: TrainSettings) -> Run:
     folder = job.run.folder
     if not settings.force and (folder / RECORD).is_file() and job.run.finished:
         return job.run
-    loaded = load(settings.model, settings.loading)
     try:
-        _carry_out(job, loaded)
+        if job.method.stages:
+            _carry_out(job, load(settings.model, settings.loading))
+        else:
+            _write_down(job)
     except (OSError, SafetensorError) as error:
         raise cannot_go_on(folder, error) from error
     return job.run
@@ -133,143 +135,6 @@ def _check_device(asked: str) -> None:
         )
 
 
-TUNE_SETTINGS = {  # names of TrainSettings, their names in a tuning, and whose they are
-    "prompt_length": ("length", "soft prompts and prefixes"),
-    "prompt_start": ("start_from", "soft prompts"),
-    "prompt_file": ("start_file", "soft prompts"),
-    "lora_rank": ("rank", "LoRA"),
-    "lora_alpha": ("alpha", "LoRA"),
-    "lora_dropout": ("dropout", "LoRA"),
-}
-SHIFT_SETTINGS = {  # names of TrainSettings, and of Shift
-    "shift_layers": "layers",
-    "shift_towards": "towards",
-    "shift_tokens": "tokens",
-    "shift_scale": "scale",
-}
-CONTRAST_SETTINGS = {  # names of TrainSettings, and of Contrast
-    "contrast_weight": "weight",
-    "contrast_temperature": "temperature",
-    "contrast_pairs": "pairs",
-}
-CONTEXT_SETTINGS = (  # say nothing where there is no demonstration
-    *("demonstration_languages", "share_demonstrations", "test_sets"),
-    *("demonstration_loss", "demonstration_weight"),
-)
-
-
-def settle_method(settings: TrainSettings, task: Task) -> Method:
-    """The published method with the user's own settings in place of the task's.
-
-    Raises:
-        ConfigError: a setting was given that the method does not have.
-    """
-    method = method_of(settings.method, task.name, task.kind)
-    _check_had(settings, method)
-    tests = 0 if settings.test_sets == "per-item" else settings.test_sets
-    context = _replaced(
-        method.context,
-        count=settings.demonstrations,
-        languages=settings.demonstration_languages,
-        share=settings.share_demonstrations,
-        test_sets=tests,
-    )
-    loss = _replaced(
-        method.loss,
-        demonstrations=settings.demonstration_loss,
-        weight=settings.demonstration_weight,
-    )
-    if settings.demonstration_weight is not None and loss.demonstrations == "off":
-        raise ConfigError(
-            "demonstration weight says nothing while the demonstration loss is off; "
-            "give --demonstration-loss all or last"
-        )
-    tune = {own: getattr(settings, name) for name, (own, _) in TUNE_SETTINGS.items()}
-    stages = tuple(
-        _replaced(stage, epochs=settings.epochs, learning_rate=settings.learning_rate)
-        for stage in method.stages
-    )
-    return dataclasses.replace(
-        method,
-        context=context,
-        loss=loss,
-        tune=_replaced(method.tune, **tune),
-        stages=stages,
-        shift=_settle_shift(settings, method),
-        contrast=_settle_contrast(settings, method),
-        batch_size=method.batch_size if settings.batch_size is None else settings.batch_size,
-    )
-
-
-def _settle_shift(settings: TrainSettings, method: Method) -> Shift | None:
-    """The method's shift with the user's own settings; `--shift` gives one to a method without."""
-    shift = method.shift
-    if settings.shift == "off":
-        shift = None
-    elif settings.shift is not None:
-        shift = dataclasses.replace(shift or Shift(), back=settings.shift)
-    if shift is None:
-        lacks = "has none " + ("with --shift off" if settings.shift else "without --shift")
-        _refuse(settings, SHIFT_SETTINGS, "the representation shift", lacks)
-        return None
-    if shift.back == "corpus":
-        whose = "a shift to the demonstrations"
-        _refuse(settings, ("shift_towards",), whose, "shifts by language vectors")
-    given = {own: getattr(settings, name) for name, own in SHIFT_SETTINGS.items()}
-    return _replaced(shift, **given)
-
-
-def _settle_contrast(settings: TrainSettings, method: Method) -> Contrast | None:
-    if method.contrast is None:
-        _refuse(settings, CONTRAST_SETTINGS, "contrastive learning", "has none")
-        return None
-    given = {own: getattr(settings, name) for name, own in CONTRAST_SETTINGS.items()}
-    return _replaced(method.contrast, **given)
-
-
-def _check_had(settings: TrainSettings, method: Method) -> None:
-    """Refuse settings that would say nothing of this method, rather than pass over them."""
-    has = {field.name for field in dataclasses.fields(method.tune)}  # type: ignore[arg-type]
-    for name, (own, whose) in TUNE_SETTINGS.items():
-        if own not in has:
-            _refuse(settings, (name,), whose, f"tunes {method.tune.learns}")
-    if method.context.count == 0 and not settings.demonstrations:
-        lacks = "has none unless --demonstrations is given"
-        _refuse(settings, CONTEXT_SETTINGS, "demonstrations in context", lacks)
-    if isinstance(method.tune, FullParameters):
-        _check_formats(settings, method)
-
-
-def _check_formats(settings: TrainSettings, method: Method) -> None:
-    """Refuse number formats in which all parameters cannot learn."""
-    if settings.quantization != "none":
-        raise ConfigError(
-            f"method '{method.name}' tunes all parameters, which a model held in "
-            f"{settings.quantization.removesuffix('bit')} bits does not allow; "
-            "leave --quantization out, or take a method with a soft prompt"
-        )
-    if settings.dtype == "float16":  # Adam's squared gradients are nothing there, and divided by
-        raise ConfigError(
-            f"method '{method.name}' tunes all parameters, which float16 is too coarse for; "
-            "give --dtype float32 or bfloat16"
-        )
-
-
-def _refuse(settings: TrainSettings, names: Iterable[str], whose: str, instead: str) -> None:
-    for name in names:
-        if getattr(settings, name) is not None:
-            raise ConfigError(
-                f"{name.replace('_', ' ')} is a setting of {whose}; "
-                f"method '{settings.method}' {instead}"
-            )
-
-
-def _replaced(value: D, **given: Any) -> D:
-    """The dataclass with the settings that were given (not None) in place of its own."""
-    chosen = {name: setting for name, setting in given.items() if setting is not None}
-    return dataclasses.replace(value, **chosen)  # type: ignore[type-var]
-
-
 def _deciding(settings: TrainSettings, task: Task, split: Split, method: Method) -> Json:
     """Everything that decides the numbers; its hash is the run's key."""
     loading = settings.loading
@@ -284,6 +149,7 @@ def _deciding(settings: TrainSettings, task: Task, split: Split, method: Method)
         "target": settings.target,
         "seed": settings.seed,
         "share": float(settings.share),
+        "match_steps": settings.match_steps,
         "limit": settings.limit,
         "max_steps": settings.max_steps,
         "method": dataclasses.asdict(method),
@@ -315,7 +181,9 @@ def _key(deciding: Json) -> str:
     """The run's key: a method's description does not count, a prompt file's content does."""
     method = {k: v for k, v in deciding["method"].items() if k not in ("section", "summary")}
     contents = _contents(method["tune"].get("start_file"))
-    return key_of(deciding | {"method": method, "prompt_file": contents})
+    encoder = method["context"]["encoder"]
+    read = {"prompt_file": contents, "encoder": identify(encoder) if encoder else None}
+    return key_of(deciding | {"method": method} | read)
 
 
 def _contents(place: str | None) -> list[str]:
@@ -351,7 +219,9 @@ def _carry_out(job: Job, loaded: Loaded) -> None:
         sample_sentences(job.split, episodes, settings.target, seed=settings.seed) if needs else {}
     )
     choice = _layers(method, loaded, plain) if needs else None
-    record = job.record | _description(job, loaded, schedules) | _layers_record(choice)
+    record = (
+        job.record | _description(job, str(loaded.model.device), schedules) | _layers_record(choice)
+    )
     weights = method.tune.start(loaded.model, _start_ids(job, episodes, loaded), seed=settings.seed)
     shift = placed(method.shift, choice)
     with (
@@ -377,6 +247,14 @@ def _carry_out(job: Job, loaded: Loaded) -> None:
         clear(folder / f"stage-{number}")
 
 
+def _write_down(job: Job) -> None:
+    """The run folder of a method that trains nothing."""
+    folder = job.run.folder
+    (folder / ADAPTER).mkdir(parents=True, exist_ok=True)
+    finished = {"finished": True, "seconds": 0.0, "peak_memory_bytes": 0}
+    write_json_file(folder / RECORD, job.record | _description(job, "none", ()) | finished)
+
+
 def episode_encoder(
     task: Task, loaded: Loaded, method: Method | None, chat: bool, max_length: int | None
 ) -> EpisodeEncoder:
@@ -398,19 +276,31 @@ def episode_encoder(
 
 def _schedule(job: Job, stage: Stage, episodes: EpisodeEncoder) -> Schedule:
     languages = {"dominant": job.split.dominant, "target": job.split.target}
+    targets = [item for language in stage.targets for item in languages[language]]
+    batches = None
+    if job.settings.match_steps:
+        missing = _full_target(job) - len(job.split.target) if "target" in stage.targets else 0
+        batches = stage.epochs * -(-(len(targets) + missing) // job.method.batch_size)
     return plan(
-        [item for language in stage.targets for item in languages[language]],
-        Pool(job.split.dominant, job.split.target),
+        targets,
+        make_pool(job.split.dominant, job.split.target, job.method.context),
         job.method.context,
         episodes,
         epochs=stage.epochs,
+        batches=batches,
         batch_size=job.method.batch_size,
         seed=job.settings.seed,
         skip=job.settings.too_long == "skip",
     )
 
 
-def _description(job: Job, loaded: Loaded, schedules: Sequence[Schedule]) -> Json:
+def _full_target(job: Job) -> int:
+    """The items of D_t that a share of 1 would have."""
+    whole = int(job.split.notes["D_t pool"])
+    return min(whole, job.settings.limit or whole)
+
+
+def _description(job: Job, device: str, schedules: Sequence[Schedule]) -> Json:
     """What is worth knowing of a run beside what decides it."""
     split = job.split
     return {
@@ -423,7 +313,7 @@ def _description(job: Job, loaded: Loaded, schedules: Sequence[Schedule]) -> Jso
         },
         "notes": dict(split.notes),
         "skipped": [dataclasses.asdict(item) for s in schedules for item in s.skipped],
-        "device": str(loaded.model.device),
+        "device": device,
         "versions": {"python": platform.python_version()}
         | {package: metadata.version(package) for package in PACKAGES},
         "adapter": {},
@@ -499,7 +389,12 @@ def _start_ids(job: Job, episodes: EpisodeEncoder, loaded: Loaded) -> StartIds:
     groups = test_groups(
         split.target[:1],
         Pool(split.dominant, split.target[1:]),
-        dataclasses.replace(job.method.context, count=min(1, job.method.context.count)),
+        dataclasses.replace(
+            job.method.context,
+            count=min(1, job.method.context.count),
+            choose="random",
+            encoder="",
+        ),
         seed=job.settings.seed,
     )
     demonstrations = [job.task.render(item) for group in groups for item in group.demonstrations]
@@ -521,8 +416,11 @@ def _learning(
     number: int,
 ) -> Learning:
     settings, method = job.settings, job.method
-    pool = Pool(job.split.dominant, job.split.target)
-    validation = test_groups(job.split.validation, pool, method.context, seed=settings.seed)
+    pool = make_pool(job.split.dominant, job.split.target, method.context)
+    # A method that is to see nothing of the target language chooses its epoch without it, too.
+    sees_target = any("target" in stage.targets for stage in method.stages)
+    items = job.split.validation if sees_target else job.split.dominant_validation
+    validation = test_groups(items, pool, method.context, seed=settings.seed)
     fitting, _ = fit(validation, objective.episodes, skip=settings.too_long == "skip")
     parts = [
         Group(group.demonstrations, targets)

@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from conftest import byte_level_tokenizer, tiny_config, tiny_loaded
-from isogloss import learning, runs
+from isogloss import objective, runs
 from isogloss.cli.main import main
 from isogloss.model import load
 from xcopa_files import write, write_xcopa
@@ -103,7 +103,7 @@ SETTINGS = {
     "language misspelt": (["--target", "tru"], "'tru'", "did you mean 'tr'"),
     "language not in the task": (["--target", "de"], "'de' (German)", "it has en, et"),
     "target is dominant": (["--target", "en"], "'en'", "dominant", "choose one of et"),
-    "method": (["--method", "cl-ipc"], "'cl-ipc'", "did you mean 'cl-icp'?"),
+    "method": (["--method", "cl-ipc"], "'cl-ipc'", "did you mean 'cl-ict' or 'cl-icp'"),
     "wording": (["--wording", "fancy"], "'fancy'", "default", "harness"),
     "k above the pool": (["--demonstrations", "50"], "50 demonstrations", "lower --demonstrations"),
     "k below zero": (["--demonstrations", "-1"], "demonstrations is -1", "0 or more"),
@@ -132,7 +132,7 @@ SETTINGS = {
     ),
     "prompt length of all parameters": (
         ["--method", "mtl", "--prompt-length", "5"],
-        "prompt length is a setting of soft prompts; method 'mtl' tunes all parameters",
+        "prompt length is a setting of soft prompts and prefixes; method 'mtl' tunes all param",
     ),
     "prompt start of all parameters": (
         ["--method", "tl", "--prompt-start", "vocabulary"],
@@ -857,7 +857,7 @@ def test_ctrl_c_and_going_on(run, model_folder, shared_xcopa, tmp_path, monkeypa
     more = ("--max-steps", 4, "--save-every", 1)
     line = command(model_folder("llama"), shared_xcopa, run.parent, *more)
     before = contents(run)
-    real, calls = learning.answer_loss, []
+    real, calls = objective.answer_loss, []
 
     def interrupted(*given: object) -> torch.Tensor:
         calls.append(given)
@@ -866,7 +866,7 @@ def test_ctrl_c_and_going_on(run, model_folder, shared_xcopa, tmp_path, monkeypa
         return real(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(learning, "answer_loss", interrupted)
+        patch.setattr(objective, "answer_loss", interrupted)
         capsys.readouterr()
         assert main(line) == 130
     out, error = capsys.readouterr()
@@ -883,7 +883,7 @@ def test_ctrl_c_and_going_on(run, model_folder, shared_xcopa, tmp_path, monkeypa
         return real(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(learning, "answer_loss", counted)
+        patch.setattr(objective, "answer_loss", counted)
         assert main(line) == 0
     assert len(calls) == 2, "two updates were done before"
     made = Path(json.loads(capsys.readouterr().out)["run"])
@@ -906,7 +906,7 @@ def test_a_damaged_checkpoint_is_not_gone_on_from(
 ):
     """A file cut short after the checkpoint was whole, as a crash of the machine may leave it."""
     line = command(model_folder("llama"), shared_xcopa, tmp_path / "runs", "--save-every", 1)
-    real, calls = learning.answer_loss, []
+    real, calls = objective.answer_loss, []
 
     def interrupted(*given: object) -> torch.Tensor:
         calls.append(given)
@@ -915,7 +915,7 @@ def test_a_damaged_checkpoint_is_not_gone_on_from(
         return real(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(learning, "answer_loss", interrupted)
+        patch.setattr(objective, "answer_loss", interrupted)
         assert main(line) == 130
     (path,) = (tmp_path / "runs").glob(f"*/stage-0/checkpoint-1/{name}")
     path.write_bytes(path.read_bytes()[:50])

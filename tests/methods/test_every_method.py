@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from transformers import AutoModelForCausalLM, TrainerCallback
 
 import isogloss
 from conftest import tiny_loaded
+from helpers import parity_task
 from isogloss import training
 from isogloss.learning import EpisodeTrainer
 from isogloss.methods.contrast import contrastive_loss
@@ -25,38 +25,11 @@ from isogloss.settings import TrainSettings
 from isogloss.training import episode_encoder, prepare
 
 TRAINED = [name for name in METHODS if METHODS[name]("xcopa", "choice").stages]
-YAML = """name: parity
-kind: label
-dominant: en
-languages: [en, tr]
-fields: [text]
-answer: label
-id: id
-options: [yes, no]
-wording:
-  input: "Text: {text}\\nIs it so?"
-files: "{language}/{split}.jsonl"
-"""
 
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("task")
-    (folder / "task.yaml").write_text(YAML)
-    for language in ("en", "tr"):
-        (folder / language).mkdir()
-        for split, first in (("train", 0), ("test", 50)):
-            lines = [
-                {
-                    "id": f"i{n}",
-                    "text": f"{language} {'so ' * (n % 3)}{n}",
-                    "label": ("yes", "no")[n % 2],
-                }
-                for n in range(first, first + 10)
-            ]
-            text = "".join(json.dumps(line) + "\n" for line in lines)
-            (folder / language / f"{split}.jsonl").write_text(text)
-    return folder / "task.yaml"
+    return parity_task(tmp_path_factory.mktemp("task"))
 
 
 class Watch(TrainerCallback):

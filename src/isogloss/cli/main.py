@@ -11,15 +11,32 @@ from typing import Annotated, Any
 import tyro
 from transformers.utils import logging
 
-from isogloss.cli import evaluate, lab, layers, listings, predict, quickstart, tasks, train
+from isogloss.cli import (
+    evaluate,
+    lab,
+    layers,
+    listings,
+    predict,
+    quickstart,
+    reproduce,
+    tasks,
+    train,
+)
 from isogloss.errors import DataError, IsoglossError
-from isogloss.settings import EvaluateSettings, LayersSettings, PredictSettings, TrainSettings
+from isogloss.settings import (
+    EvaluateSettings,
+    LayersSettings,
+    PredictSettings,
+    ReproduceSettings,
+    TrainSettings,
+)
 
 Command = (
     Annotated[TrainSettings, tyro.conf.subcommand("train")]
     | Annotated[EvaluateSettings, tyro.conf.subcommand("evaluate")]
     | Annotated[PredictSettings, tyro.conf.subcommand("predict")]
     | Annotated[LayersSettings, tyro.conf.subcommand("layers")]
+    | Annotated[ReproduceSettings, tyro.conf.subcommand("reproduce")]
     | Annotated[quickstart.QuickstartSettings, tyro.conf.subcommand("quickstart")]
     | Annotated[lab.LabSettings, tyro.conf.subcommand("lab")]
     | Annotated[tasks.TasksSettings, tyro.conf.subcommand("tasks")]
@@ -33,6 +50,7 @@ VERBS: dict[type, Callable[[Any], None]] = {
     EvaluateSettings: evaluate.run,
     PredictSettings: predict.run,
     LayersSettings: layers.run,
+    ReproduceSettings: reproduce.run,
     quickstart.QuickstartSettings: quickstart.run,
     lab.LabSettings: lab.run,
     tasks.TasksSettings: tasks.run,

@@ -43,5 +43,9 @@ def _tell(result: Run) -> None:
             f"note: in {record['model']['dtype']} an update much smaller than its weight is "
             "rounded away; --dtype float32 keeps it"
         )
-    say(f"trained in {record['seconds']} s; run folder: {result.folder}")
+    layers = record.get("layers")
+    if layers:
+        say(f"shift: from layer {layers['to']} to {layers['back']} ({layers['how']})")
+    done = f"trained in {record['seconds']} s" if record["method"]["stages"] else "nothing to train"
+    say(f"{done}; run folder: {result.folder}")
     say(f"next: isogloss evaluate {result.folder} --baseline")

@@ -7,10 +7,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from isogloss.demonstrations.ranking import Ranking
 from isogloss.errors import ConfigError
 from isogloss.tasks.example import Example
 
 DemonstrationLanguages = Literal["mixed", "dominant", "target"]
+Choice = Literal["random", "bm25", "encoder"]
 
 
 @dataclass(frozen=True)
@@ -21,13 +23,17 @@ class Demonstrations:
     coin, with at least one slot for each when count >= 2; `dominant` and `target` are the rows of
     Table 3. `share`: this many targets of a training batch have one set (1 is the paper's plain
     reading). `test_sets`: at test each item has one of this many sets, found by a hash of its id;
-    0 draws a set for each item.
+    0 draws a set for each item. `choose`: at `random`, or the items nearest to each target, by
+    `bm25` over character n-grams or by a sentence `encoder` (its folder or hub id); then every
+    target has a set of its own.
     """
 
     count: int = 3
     languages: DemonstrationLanguages = "mixed"
     share: int = 4
     test_sets: int = 16
+    choose: Choice = "random"
+    encoder: str = ""
 
     def __post_init__(self) -> None:
         if self.count < 0:
@@ -41,14 +47,22 @@ class Demonstrations:
                 f"demonstration languages is '{self.languages}'; "
                 "it must be mixed, dominant or target"
             )
+        if self.choose not in ("random", "bm25", "encoder"):
+            raise ConfigError(f"choose is '{self.choose}'; it must be random, bm25 or encoder")
+        if (self.choose == "encoder") != bool(self.encoder):
+            raise ConfigError("choose 'encoder' and an encoder go together; give both or none")
 
 
 @dataclass(frozen=True)
 class Pool:
-    """The training items that demonstrations are drawn from: D_s and D_t."""
+    """The training items that demonstrations are drawn from: D_s and D_t.
+
+    `ranking` says which of them are nearest to an item, where they are not drawn at random.
+    """
 
     dominant: tuple[Example, ...]
     target: tuple[Example, ...]
+    ranking: Ranking | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +94,43 @@ def draw_set(
     chosen += source.sample(target, from_target)
     source.shuffle(chosen)
     return tuple(chosen)
+
+
+def nearest_set(
+    pool: Pool, settings: Demonstrations, target: Example, *, excluded: Collection[str]
+) -> tuple[Example, ...]:
+    """The demonstrations nearest to a target, the nearest last, right before it.
+
+    With `mixed` and two or more, at least one is of each language.
+
+    Raises:
+        ConfigError: fewer items remain than the set needs.
+    """
+    assert pool.ranking is not None, "a pool whose items are chosen by nearness has a ranking"
+    if settings.count == 0:
+        return ()
+    codes = {item.language for item in pool.dominant}
+    wanted = {"dominant": (True,), "target": (False,), "mixed": (True, False)}[settings.languages]
+    found = [
+        (score, item.language in codes, item)
+        for score, item in zip(pool.ranking.scores(target), pool.ranking.items, strict=True)
+        if item.id not in excluded and (item.language in codes) in wanted
+    ]
+    # The same score: by id, so that the order never depends on that of the files.
+    found.sort(key=lambda one: (-one[0], one[2].id, one[2].language))
+    names = {"dominant": "the dominant language", "target": "the target language"}
+    _check_enough(
+        settings.count, len(found), names.get(settings.languages, "both languages together")
+    )
+    chosen = found[: settings.count]
+    if settings.languages == "mixed" and settings.count >= 2:
+        for dominant, name in ((True, "the dominant language"), (False, "the target language")):
+            others = [one for one in found if one[1] == dominant]
+            _check_enough(1, len(others), name)
+            if not any(one[1] == dominant for one in chosen):
+                chosen = [*chosen[:-1], others[0]]
+    chosen.sort(key=lambda one: (one[0], one[2].id, one[2].language))
+    return tuple(item for _, _, item in chosen)
 
 
 def _target_slots(

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from isogloss.demonstrations.choose import Demonstrations, Group, Pool, chunks, draw_set
+from isogloss.demonstrations.choose import (
+    Demonstrations,
+    Group,
+    Pool,
+    chunks,
+    draw_set,
+    nearest_set,
+)
 from isogloss.tasks.example import Example
 
 
@@ -29,6 +36,9 @@ def training_batches(
     random.Random(f"{seed}/order/{epoch}").shuffle(order)
     batches = []
     for number, batch in enumerate(chunks(order, batch_size)):
+        if settings.choose != "random":
+            batches.append(tuple(_nearest(item, pool, settings, {item.id}) for item in batch))
+            continue
         groups = [
             Group(
                 draw_set(
@@ -57,6 +67,8 @@ def test_groups(
     excluded = {item.id for item in items}
     if settings.count == 0:
         return [Group((), tuple(items))] if items else []
+    if settings.choose != "random":
+        return [_nearest(item, pool, settings, excluded) for item in items]
     if settings.test_sets == 0:
         return [
             Group(
@@ -74,6 +86,12 @@ def test_groups(
         )
         for number in sorted(members)
     ]
+
+
+def _nearest(
+    item: Example, pool: Pool, settings: Demonstrations, excluded: Collection[str]
+) -> Group:
+    return Group(nearest_set(pool, settings, item, excluded=excluded), (item,))
 
 
 def set_number(item_id: str, sets: int) -> int:

@@ -11,8 +11,10 @@ from isogloss.methods.contrast import Contrast
 from isogloss.methods.losses import AnswerLoss
 from isogloss.representation_shift import Shift
 from isogloss.tuning.tuning import Tuning
+from isogloss.tuning.untuned import Untuned
 
 TargetLanguage = Literal["dominant", "target"]
+Calibration = Literal["none", "contextual"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class Method:
 
     `tune` says what learns, `context` which demonstrations stand before each target, `loss` what
     is learnt from an episode. `batch_size` counts targets per device. `shift` moves hidden states,
-    `contrast` draws translation pairs together.
+    `contrast` draws translation pairs together. With `calibration` options are scored against what
+    they get without content (Zhao et al. 2021). A method without stages trains nothing.
     """
 
     name: str
@@ -49,10 +52,14 @@ class Method:
     batch_size: int = 4
     shift: Shift | None = None
     contrast: Contrast | None = None
+    calibration: Calibration = "none"
 
     def __post_init__(self) -> None:
-        if not self.stages:
-            raise ConfigError(f"method '{self.name}' has no stage")
+        if bool(self.stages) == isinstance(self.tune, Untuned):
+            raise ConfigError(
+                f"method '{self.name}' has {len(self.stages)} stages and tunes "
+                f"{self.tune.learns}; stages and something to learn go together"
+            )
         if self.batch_size < 1:
             raise ConfigError(f"batch size is {self.batch_size}; it must be 1 or more")
         if self.shift and self.shift.back != "corpus" and self.context.count == 0:

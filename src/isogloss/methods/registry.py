@@ -23,6 +23,14 @@ from isogloss.methods.parameter_efficient import (
     prompt_tuning,
 )
 from isogloss.methods.published import cl_icp, cl_icp_s, direct_transfer, ft, mtl, shifcon, tl
+from isogloss.methods.training_free import (
+    icl_calibrated,
+    icl_dominant,
+    icl_mixed,
+    icl_retrieved,
+    icl_target,
+    zero_shot,
+)
 from isogloss.representation_shift import Shift
 from isogloss.tasks.example import Kind
 from isogloss.tuning.full import FullParameters
@@ -30,8 +38,15 @@ from isogloss.tuning.lora import Lora
 from isogloss.tuning.prefix import Prefix
 from isogloss.tuning.soft_prompt import SoftPrompt
 from isogloss.tuning.tuning import Tuning
+from isogloss.tuning.untuned import Untuned
 
 METHODS: Mapping[str, Callable[[str, Kind], Method]] = {
+    "zero-shot": zero_shot,
+    "icl-dominant": icl_dominant,
+    "icl-target": icl_target,
+    "icl-mixed": icl_mixed,
+    "icl-retrieved": icl_retrieved,
+    "icl-calibrated": icl_calibrated,
     "direct-transfer": direct_transfer,
     "ft": ft,
     "tl": tl,
@@ -68,6 +83,7 @@ TUNINGS: Mapping[str, type[Tuning]] = {
     "full": FullParameters,
     "lora": Lora,
     "prefix": Prefix,
+    "none": Untuned,
 }
 
 

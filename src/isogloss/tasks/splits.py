@@ -22,7 +22,8 @@ class Split:
     """What a method learns from and is judged by.
 
     `dominant` is D_s and `target` is D_t; `validation` (may be empty) and `test` are in the
-    target language. `files` are all files read, `notes` facts for the run's record.
+    target language, `dominant_validation` (may be empty) in the dominant one. `files` are all
+    files read, `notes` facts for the run's record.
     """
 
     dominant: tuple[Example, ...]
@@ -31,6 +32,7 @@ class Split:
     test: tuple[Example, ...]
     files: tuple[Path, ...]
     notes: Mapping[str, Any]
+    dominant_validation: tuple[Example, ...] = ()
 
 
 def make_split(
@@ -54,10 +56,14 @@ def make_split(
     dominant = _read(task, task.dominant, "train", seed=seed)
     pool = _read(task, target, "train", seed=seed)
     validation = _read(task, target, "validation", seed=seed)
+    dominant_validation = _read(task, task.dominant, "validation", seed=seed)
     test = _read(task, target, "test", seed=seed)
     _check_no_leak(pool.examples, (*validation.examples, *test.examples), target)
+    _check_no_leak(dominant.examples, dominant_validation.examples, task.dominant)
     kept = _share_of(pool.examples, share, target, seed=seed)
     portions = {"D_s": dominant, "D_t": pool, "validation": validation, "test": test}
+    if dominant_validation.examples:
+        portions["validation of the dominant language"] = dominant_validation
     notes = _notes(portions)
     notes["D_t pool"] = len(pool.examples)
     return Split(
@@ -67,6 +73,7 @@ def make_split(
         _limited(test.examples, limit, seed=seed),
         tuple(dict.fromkeys(file for portion in portions.values() for file in portion.files)),
         MappingProxyType(notes),
+        _limited(dominant_validation.examples, limit, seed=seed),
     )
 
 
