@@ -169,6 +169,8 @@ class Shifter:
         self.model, self.shift, self.vectors = model, shift, vectors
         self.to, self.back = shift.layers
         self._samples: _Samples | None = None
+        self._resting = True
+        self._given: dict[int, Tensor] = {}  # what was moved at each layer, (rows, tokens, width)
         self._reference: Tensor | None = None  # what a plain pass has at L_back
         self._added: dict[int, Tensor] = {}  # (samples, width) by layer
 
@@ -186,26 +188,28 @@ class Shifter:
 
     def rest(self) -> None:
         """Shift nothing until the next batch is met."""
-        self._samples = None
+        self._resting = True
 
     def edits(self) -> dict[int, Edit]:
         """What is done at each layer."""
         return {layer: partial(self._moved, layer) for layer in (self.to, self.back)}
 
     def _meet(self, arguments: Mapping[str, object], spans: Spans) -> None:
-        self._samples, self._reference, self._added = None, None, {}
+        self._samples, self._reference, self._added, self._given = None, None, {}, {}
         samples = _Samples(spans.to(self.model.device), self.shift)
         if self.shift.back == "unshifted":
             with torch.no_grad():
                 states = read(self.model, arguments, (self.to, self.back))
             nearest = samples.choose(states[self.to])
             self._reference = -samples.gap(states[self.back], nearest)
-        self._samples = samples
+        self._samples, self._resting = samples, False
 
     def _moved(self, layer: int, hidden: Tensor) -> Tensor | None:
         """The hidden states (rows, tokens, width) as they enter the block at a layer."""
         samples = self._samples
-        if samples is None:
+        # Recomputed activations come again in the backward pass, whatever was passed since.
+        again = hidden is self._given.get(layer)
+        if samples is None or (self._resting and not again):
             return None
         if hidden.shape[1] != samples.width:  # a later token of generated text
             if self.shift.tokens == "input":
@@ -214,7 +218,7 @@ class Shifter:
         deviation = self._deviation(layer, hidden, samples)
         if self.shift.detached:
             deviation = deviation.detach()
-        self._added[layer] = deviation
+        self._added[layer], self._given[layer] = deviation, hidden
         return hidden + samples.spread(deviation).to(hidden.dtype)
 
     def _deviation(self, layer: int, hidden: Tensor, samples: _Samples) -> Tensor:
