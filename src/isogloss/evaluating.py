@@ -137,6 +137,7 @@ def open_finished(folder: str, *, model: str | None, data: str | None, dtype: st
         seed=record["seed"],
         share=record["share"],
         limit=record["limit"],
+        validation_language=record.get("validation_language"),
     )
     _check_data(run, record, split)
     name = model or source["model"]
@@ -333,6 +334,7 @@ def _content(
         "model": record["source"]["model"],
         "target": record["target"],
         "seed": seed,
+        "chosen": record.get("chosen", "not recorded"),
         "setting": setting,
         "notes": record["notes"],
         "skipped": skipped,

@@ -188,7 +188,7 @@ class EpisodeTrainer(Trainer):
         batches = EpisodeBatches(learning.schedule)
         super().__init__(
             model=learning.loaded.model,
-            args=_arguments(learning, len(batches)),
+            args=_arguments(learning),
             train_dataset=batches,
             eval_dataset=list(learning.validation) or None,
             data_collator=self._collate,
@@ -250,20 +250,8 @@ class EpisodeTrainer(Trainer):
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """The validation targets' mean answer loss, in nats."""
-        total, count = 0.0, 0
-        model = self.learning.loaded.model
-        model.eval()
-        with torch.no_grad():
-            for group in self.learning.validation:
-                encoded = self.learning.episodes.group(group)
-                batch, _ = pack([encoded], layout=self.layout)
-                moved = batch.to(self.args.device)
-                values = token_log_probabilities(model, moved)
-                none = torch.zeros(len(moved.weight), dtype=torch.bool, device=self.args.device)
-                total += float(answer_loss(values, moved, none, 0.0))
-                count += len(group.targets)
-        model.train()
-        metrics = {"eval_loss": total / count}
+        metrics = {"eval_loss": validation_loss(self.learning)}
+        self.learning.loaded.model.train()
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics
@@ -291,6 +279,23 @@ class EpisodeTrainer(Trainer):
     def _load_best_model(self) -> None:
         if self.state.best_model_checkpoint:
             self._load_from_checkpoint(self.state.best_model_checkpoint)
+
+
+def validation_loss(learning: Learning) -> float:
+    """The validation targets' mean answer loss under attached weights, in nats."""
+    total, count = 0.0, 0
+    model = learning.loaded.model
+    model.eval()
+    with torch.no_grad():
+        for group in learning.validation:
+            encoded = learning.episodes.group(group)
+            batch, _ = pack([encoded], layout=default_layout(model))
+            moved = batch.to(model.device)
+            values = token_log_probabilities(model, moved)
+            none = torch.zeros(len(moved.weight), dtype=torch.bool, device=model.device)
+            total += float(answer_loss(values, moved, none, 0.0))
+            count += len(group.targets)
+    return total / count
 
 
 class Checkpoints(TrainerCallback):
@@ -353,11 +358,16 @@ class RunFolder(Checkpoints):
             self.progress.advance(state.global_step, f"loss {values['loss']:.3f}")
 
 
-def _arguments(learning: Learning, batches: int) -> TrainingArguments:
+def updates(schedule: Schedule, settings: TrainSettings) -> int:
+    """How many updates a stage has, if it does not stop early."""
+    whole = -(-len(EpisodeBatches(schedule)) // settings.gradient_accumulation)
+    return min(whole, settings.max_steps or whole)
+
+
+def _arguments(learning: Learning) -> TrainingArguments:
     settings = learning.settings
-    updates = -(-batches // settings.gradient_accumulation)
-    steps = min(updates, settings.max_steps or updates)
-    epoch = max(1, learning.schedule.batches_per_epoch // settings.gradient_accumulation)
+    steps = updates(learning.schedule, settings)
+    epoch = max(1, learning.schedule.between_validations // settings.gradient_accumulation)
     validated = bool(learning.validation)
     every = min(steps, epoch if validated or not settings.save_every else settings.save_every)
     arguments = TrainingArguments(

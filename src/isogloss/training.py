@@ -7,7 +7,7 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -16,13 +16,14 @@ from typing import Any, TypeVar
 import torch
 from safetensors import SafetensorError
 
+from isogloss.candidates import Candidate, candidates, in_words, settings_with
 from isogloss.demonstrations.choose import Group, Pool, chunks
 from isogloss.demonstrations.schedule import test_groups
 from isogloss.encoding import Encoder
 from isogloss.episodes import EpisodeEncoder, Schedule, fit, plan
 from isogloss.errors import ConfigError
 from isogloss.languages import check_language
-from isogloss.learning import Learning, clear, learn
+from isogloss.learning import Learning, clear, learn, updates
 from isogloss.methods.method import Method, Stage
 from isogloss.methods.registry import method as method_of
 from isogloss.model.load import (
@@ -51,7 +52,7 @@ from isogloss.runs import (
 )
 from isogloss.settings import TrainSettings
 from isogloss.tasks.benchmarks import BENCHMARKS, BenchmarkSettings
-from isogloss.tasks.example import Task
+from isogloss.tasks.example import Example, Task
 from isogloss.tasks.opening import data_folder, open_task
 from isogloss.tasks.splits import Split, make_split
 from isogloss.tuning.full import FullParameters
@@ -76,19 +77,25 @@ class Job:
     run: Run
 
 
-def train(settings: TrainSettings) -> Run:
+Settle = Callable[[Job, Loaded], Job]  # chooses among candidates, before the run itself is trained
+
+
+def train(settings: TrainSettings, settle: Settle | None = None) -> Run:
     """Train, or go on with an unfinished run of the same settings, or give back a finished one.
+
+    `settle` chooses among the candidates, where there are any; see `isogloss.selecting`.
 
     Raises:
         IsoglossError: anything about the settings, data, model or disk that stops the work.
     """
+    assert settle or not settings.choose, "isogloss.selecting.train chooses among candidates"
     job = prepare(settings)
     folder = job.run.folder
     if not settings.force and (folder / RECORD).is_file() and job.run.finished:
         return job.run
     loaded = load(settings.model, settings.loading)
     try:
-        _carry_out(job, loaded)
+        _carry_out(settle(job, loaded) if settle else job, loaded)
     except (OSError, SafetensorError) as error:
         raise cannot_go_on(folder, error) from error
     return job.run
@@ -100,16 +107,51 @@ def prepare(settings: TrainSettings) -> Job:
     task = open_task(settings.task, settings.data, benchmark)
     check_language(settings.target, task.languages, task.name)
     _check_device(settings.device)
+    method = _first_of(settings, task)
     split = make_split(
-        task, settings.target, seed=settings.seed, share=settings.share, limit=settings.limit
+        task,
+        settings.target,
+        seed=settings.seed,
+        share=settings.share,
+        limit=settings.limit,
+        # A method that learns from D_s alone must not look at the target language to stop early.
+        validation_language=settings.target if method.learns_target else task.dominant,
     )
-    method = settle_method(settings, task)
     deciding = _deciding(settings, task, split, method)
     key = _key(deciding)
     short = Path(settings.model.removeprefix("package:")).name.removesuffix(".gguf")
     name = f"{task.name}-{settings.target}-{method.name}-{short}-s{settings.seed}-{key[:8]}"
     record = {"key": key, **deciding, "source": _source(settings)}
     return Job(settings, task, split, method, record, Run(settings.out / name))
+
+
+def _first_of(settings: TrainSettings, task: Task) -> Method:
+    """The method, with the values of the first candidate, once all candidates are checked.
+
+    Raises:
+        ConfigError: two candidates would learn the same, as a setting is none of the method's.
+    """
+    seen: dict[str, Candidate] = {}
+    for candidate in candidates(settings):
+        deciding = learning_settings(settings_with(settings, candidate), task)
+        same = seen.setdefault(key_of(deciding), candidate)
+        if same is not candidate:
+            names = [name for name, value in candidate.items() if value != same[name]]
+            raise ConfigError(
+                f"--choose has {' and '.join(names).replace('_', ' ')}, but {in_words(same)} and "
+                f"{in_words(candidate)} learn the same; only what decides how method "
+                f"'{settings.method}' learns can be chosen"
+            )
+    return settle_method(settings_with(settings, candidates(settings)[0]), task)
+
+
+def learning_settings(settings: TrainSettings, task: Task) -> Json:
+    """What settings come to that say how a method learns: the part of the record to be chosen."""
+    return {
+        "max_steps": settings.max_steps,
+        "method": dataclasses.asdict(settle_method(settings, task)),
+        "gradient_accumulation": settings.gradient_accumulation,
+    }
 
 
 def _check_device(asked: str) -> None:
@@ -234,9 +276,11 @@ def _deciding(settings: TrainSettings, task: Task, split: Split, method: Method)
         "seed": settings.seed,
         "share": float(settings.share),
         "limit": settings.limit,
-        "max_steps": settings.max_steps,
-        "method": dataclasses.asdict(method),
-        "gradient_accumulation": settings.gradient_accumulation,
+        "match_steps": settings.match_steps and settings.share < 1 and method.learns_target,
+        "choose": [dict(one) for one in candidates(settings)] if settings.choose else [],
+        "folds": settings.folds if settings.choose and not split.validation else None,
+        "validation_language": settings.target if method.learns_target else task.dominant,
+        **learning_settings(settings_with(settings, candidates(settings)[0]), task),
         "patience": settings.patience,
         "chat": settings.chat,
         "max_length": settings.max_length,
@@ -261,7 +305,15 @@ def data_digests(split: Split) -> dict[str, str]:
 
 
 def _key(deciding: Json) -> str:
-    """The run's key: a method's description does not count, a prompt file's content does."""
+    """The run's key: a method's description does not count, a prompt file's content does.
+
+    Settings that came later count only where they are used, so older runs keep their keys.
+    """
+    plain = {
+        **{"match_steps": False, "choose": [], "folds": None},
+        "validation_language": deciding["target"],
+    }
+    deciding = {k: v for k, v in deciding.items() if k not in plain or v != plain[k]}
     method = {k: v for k, v in deciding["method"].items() if k not in ("section", "summary")}
     contents = _contents(method["tune"].get("start_file"))
     return key_of(deciding | {"method": method, "prompt_file": contents})
@@ -290,25 +342,45 @@ def _source(settings: TrainSettings) -> Json:
 
 def _carry_out(job: Job, loaded: Loaded) -> None:
     """Train every stage and write the run folder."""
-    settings, method, folder = job.settings, job.method, job.run.folder
+    method, folder = job.method, job.run.folder
     begun = time.time()
-    episodes = episode_encoder(job.task, loaded, method, settings.chat, settings.max_length)
-    schedules = [_schedule(job, stage, episodes) for stage in method.stages]
-    record = job.record | _description(job, loaded, schedules)
-    weights = method.tune.start(loaded.model, _start_ids(job, episodes, loaded), seed=settings.seed)
-    _begin(job, record, schedules)
-    with method.tune.attached(loaded.model, weights):
-        for number, (stage, schedule) in enumerate(zip(method.stages, schedules, strict=True)):
-            learn(_learning(job, loaded, episodes, stage, schedule, weights, number))
-    job.method.tune.save(weights, folder / ADAPTER, loaded.model)
+    trained = learn_stages(job, loaded)
+    method.tune.save(trained.weights, folder / ADAPTER, loaded.model)
     if method.tune.whole_model:
         loaded.tokenizer.save_pretrained(folder / ADAPTER)
     spent = {"seconds": round(time.time() - begun, 1), "peak_memory_bytes": peak_memory()}
     files = [path for path in sorted((folder / ADAPTER).iterdir()) if path.is_file()]
     adapter = {path.name: file_digest(path) for path in files}
-    write_json_file(folder / RECORD, record | {"finished": True, "adapter": adapter} | spent)
+    write_json_file(
+        folder / RECORD, trained.record | {"finished": True, "adapter": adapter} | spent
+    )
     for number in range(len(method.stages)):
         clear(folder / f"stage-{number}")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The weights that a job came to, its record so far, and what its last stage was."""
+
+    weights: Weights
+    record: Json
+    last: Learning
+
+
+def learn_stages(job: Job, loaded: Loaded) -> Trained:
+    """Train every stage, or go on; what was learnt is in memory and in each stage's folder."""
+    method = job.method
+    episodes = episode_encoder(job.task, loaded, method, job.settings.chat, job.settings.max_length)
+    schedules = [_schedule(job, stage, episodes) for stage in method.stages]
+    record = job.record | _description(job, loaded, schedules)
+    start = _start_ids(job, episodes, loaded)
+    weights = method.tune.start(loaded.model, start, seed=job.settings.seed)
+    _begin(job, record, schedules)
+    with method.tune.attached(loaded.model, weights):
+        for number, (stage, schedule) in enumerate(zip(method.stages, schedules, strict=True)):
+            learning = _learning(job, loaded, episodes, stage, schedule, weights, number)
+            learn(learning)
+    return Trained(weights, record, learning)
 
 
 def episode_encoder(
@@ -332,8 +404,10 @@ def episode_encoder(
 
 def _schedule(job: Job, stage: Stage, episodes: EpisodeEncoder) -> Schedule:
     languages = {"dominant": job.split.dominant, "target": job.split.target}
+    targets = [item for language in stage.targets for item in languages[language]]
+    matched = job.record["match_steps"] and "target" in stage.targets
     return plan(
-        [item for language in stage.targets for item in languages[language]],
+        targets,
         Pool(job.split.dominant, job.split.target),
         job.method.context,
         episodes,
@@ -341,7 +415,14 @@ def _schedule(job: Job, stage: Stage, episodes: EpisodeEncoder) -> Schedule:
         batch_size=job.method.batch_size,
         seed=job.settings.seed,
         skip=job.settings.too_long == "skip",
+        like=len(targets) - len(job.split.target) + _whole_target(job) if matched else None,
     )
+
+
+def _whole_target(job: Job) -> int:
+    """How many items D_t would have at a share of 1."""
+    pool = int(job.split.notes["D_t pool"])
+    return min(pool, job.settings.limit or pool)
 
 
 def _description(job: Job, loaded: Loaded, schedules: Sequence[Schedule]) -> Json:
@@ -355,6 +436,7 @@ def _description(job: Job, loaded: Loaded, schedules: Sequence[Schedule]) -> Jso
             "validation": len(split.validation),
             "test": len(split.test),
         },
+        "updates": [updates(schedule, job.settings) for schedule in schedules],
         "notes": dict(split.notes),
         "skipped": [dataclasses.asdict(item) for s in schedules for item in s.skipped],
         "device": str(loaded.model.device),
@@ -404,15 +486,6 @@ def _learning(
     weights: Weights,
     number: int,
 ) -> Learning:
-    settings = job.settings
-    pool = Pool(job.split.dominant, job.split.target)
-    validation = test_groups(job.split.validation, pool, job.method.context, seed=settings.seed)
-    fitting, _ = fit(validation, episodes, skip=settings.too_long == "skip")
-    parts = [
-        Group(group.demonstrations, targets)
-        for group in fitting
-        for targets in chunks(group.targets, VALIDATED)
-    ]
     return Learning(
         loaded=loaded,
         tune=job.method.tune,
@@ -421,12 +494,26 @@ def _learning(
         demonstrations=job.method.context.count,
         episodes=episodes,
         schedule=schedule,
-        validation=tuple(parts),
+        validation=validation_groups(job, job.split.validation, episodes),
         learning_rate=stage.learning_rate,
-        settings=settings,
+        settings=job.settings,
         log=job.run.folder / LOG,
         checkpoints=job.run.folder / f"stage-{number}",
         stage=number,
+    )
+
+
+def validation_groups(
+    job: Job, items: Sequence[Example], episodes: EpisodeEncoder
+) -> tuple[Group, ...]:
+    """Held-out items with demonstration sets of the training items, in runs that fit in a row."""
+    pool = Pool(job.split.dominant, job.split.target)
+    groups = test_groups(items, pool, job.method.context, seed=job.settings.seed)
+    fitting, _ = fit(groups, episodes, skip=job.settings.too_long == "skip")
+    return tuple(
+        Group(group.demonstrations, targets)
+        for group in fitting
+        for targets in chunks(group.targets, VALIDATED)
     )
 
 

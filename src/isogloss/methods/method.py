@@ -50,3 +50,8 @@ class Method:
             raise ConfigError(f"method '{self.name}' has no stage")
         if self.batch_size < 1:
             raise ConfigError(f"batch size is {self.batch_size}; it must be 1 or more")
+
+    @property
+    def learns_target(self) -> bool:
+        """Whether any stage's targets are of the target language; direct transfer's are not."""
+        return any("target" in stage.targets for stage in self.stages)
