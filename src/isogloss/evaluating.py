@@ -126,11 +126,8 @@ def open_finished(folder: str, *, model: str | None, data: str | None, dtype: st
     """
     run = finished_run(folder)
     record = run.record
-    recorded = record["task"]
-    wanted = {"raw_questions", "split_rule", "wording"} & set(recorded["settings"])
-    benchmark = BenchmarkSettings(**{name: recorded["settings"][name] for name in wanted})
     source = record["source"]
-    task = open_task(source["task"], data or source["data"], benchmark)
+    task = task_of(record, data)
     split = make_split(
         task,
         record["target"],
@@ -150,6 +147,14 @@ def open_finished(folder: str, *, model: str | None, data: str | None, dtype: st
     wanted_dtype = dtype or record["model"]["dtype"]
     resolved = str(resolve_dtype(ModelOptions(dtype=wanted_dtype))).removeprefix("torch.")  # type: ignore[arg-type]
     return Opened(run, record, task, split, method_from(record["method"]), name, resolved)
+
+
+def task_of(record: Json, data: str | None) -> Task:
+    """The task of a run's record, from where it was found or where its data is now."""
+    recorded, source = record["task"]["settings"], record["source"]
+    wanted = {"raw_questions", "split_rule", "wording"} & set(recorded)
+    benchmark = BenchmarkSettings(**{name: recorded[name] for name in wanted})
+    return open_task(source["task"], data or source["data"], benchmark)
 
 
 def _check_data(run: Run, record: Json, split: Split) -> None:

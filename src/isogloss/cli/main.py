@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import tyro
 from transformers.utils import logging
 
-from isogloss.cli import evaluate, lab, listings, predict, quickstart, tasks, train
+from isogloss.cli import card, evaluate, lab, listings, predict, quickstart, tasks, train
 from isogloss.errors import DataError, IsoglossError
 from isogloss.settings import EvaluateSettings, PredictSettings, TrainSettings
 
@@ -19,6 +19,7 @@ Command = (
     Annotated[TrainSettings, tyro.conf.subcommand("train")]
     | Annotated[EvaluateSettings, tyro.conf.subcommand("evaluate")]
     | Annotated[PredictSettings, tyro.conf.subcommand("predict")]
+    | Annotated[card.CardCommand, tyro.conf.subcommand("card")]
     | Annotated[quickstart.QuickstartSettings, tyro.conf.subcommand("quickstart")]
     | Annotated[lab.LabSettings, tyro.conf.subcommand("lab")]
     | Annotated[tasks.TasksSettings, tyro.conf.subcommand("tasks")]
@@ -31,6 +32,7 @@ VERBS: dict[type, Callable[[Any], None]] = {
     TrainSettings: train.run,
     EvaluateSettings: evaluate.run,
     PredictSettings: predict.run,
+    card.CardCommand: card.run,
     quickstart.QuickstartSettings: quickstart.run,
     lab.LabSettings: lab.run,
     tasks.TasksSettings: tasks.run,
