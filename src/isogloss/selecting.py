@@ -18,7 +18,7 @@ from typing import Any
 from isogloss import training
 from isogloss.answering import Answering, answer
 from isogloss.candidates import Candidate, candidates, in_words, settings_with
-from isogloss.errors import ConfigError, DataError, RunError
+from isogloss.errors import ConfigError, DataError, IsoglossError, RunError
 from isogloss.evaluating import judged, values_of
 from isogloss.learning import Learning, validation_loss
 from isogloss.methods.published import CL_ICP, MTL_EPOCHS, TL_EPOCHS
@@ -32,6 +32,7 @@ from isogloss.training import (
     Trained,
     learn_stages,
     learning_settings,
+    rehearse,
     settle_method,
     validation_groups,
 )
@@ -57,13 +58,9 @@ def settle(job: Job, loaded: Loaded) -> Job:
     """The job with the settings it is to be trained with, and how they were chosen."""
     if not job.settings.choose:
         return dataclasses.replace(job, record=job.record | {"chosen": as_given(job)})
-    folder = job.run.folder
-    if job.settings.force and folder.is_dir():
-        clear_folder(folder, keep=RECORD)
-    unfinished = {"finished": False, "adapter": {}, "notes": dict(job.split.notes)}
-    write_json_file(folder / RECORD, job.record | unfinished)
-    trials = trials_of(job)
-    tried = candidates(job.settings)
+    trials, tried = trials_of(job), candidates(job.settings)
+    _rehearse(job, loaded, trials)
+    _begin(job)
     rows = [
         _row(candidate, [_result(job, loaded, place, trial, candidate) for trial in trials])
         for place, candidate in enumerate(tried, start=1)
@@ -72,6 +69,15 @@ def settle(job: Job, loaded: Loaded) -> Job:
     record = {"chosen": _in_a_sentence(job), "selection": _selection(job, rows, best)}
     won = _with(job, tried[best], job.split, job.run)
     return dataclasses.replace(won, record=won.record | record)
+
+
+def _begin(job: Job) -> None:
+    """Say in the run's folder that there is a run, and with --force forget what was there."""
+    folder = job.run.folder
+    if job.settings.force and folder.is_dir():
+        clear_folder(folder, keep=RECORD)
+    unfinished = {"finished": False, "adapter": {}, "notes": dict(job.split.notes)}
+    write_json_file(folder / RECORD, job.record | unfinished)
 
 
 def as_given(job: Job) -> str:
@@ -174,6 +180,17 @@ def _with(job: Job, candidate: Candidate, split: Split, run: Run) -> Job:
     method = settle_method(settings, job.task)
     record = job.record | learning_settings(settings, job.task)
     return Job(settings, job.task, split, method, record, run)
+
+
+def _rehearse(job: Job, loaded: Loaded, trials: Sequence[Trial]) -> None:
+    """Find a candidate that cannot be carried out before the first is trained."""
+    for candidate in candidates(job.settings):
+        for trial in trials:
+            try:
+                rehearse(_with(job, candidate, trial.split, job.run), loaded)
+            except IsoglossError as error:
+                held_out = f" without fold {trial.name}" if trial.name else ""
+                raise ConfigError(f"{in_words(candidate)}{held_out}: {error}") from None
 
 
 def _result(job: Job, loaded: Loaded, place: int, trial: Trial, candidate: Candidate) -> Json:

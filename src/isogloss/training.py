@@ -383,6 +383,18 @@ def learn_stages(job: Job, loaded: Loaded) -> Trained:
     return Trained(weights, record, learning)
 
 
+def rehearse(job: Job, loaded: Loaded) -> None:
+    """Plan an epoch of every stage, so that what cannot be carried out is found before any work.
+
+    Raises:
+        IsoglossError: what `plan` finds.
+    """
+    settings = job.settings
+    episodes = episode_encoder(job.task, loaded, job.method, settings.chat, settings.max_length)
+    for stage in job.method.stages:
+        _schedule(job, dataclasses.replace(stage, epochs=1), episodes)
+
+
 def episode_encoder(
     task: Task, loaded: Loaded, method: Method | None, chat: bool, max_length: int | None
 ) -> EpisodeEncoder:
