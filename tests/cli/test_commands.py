@@ -13,7 +13,7 @@ import pytest
 import isogloss
 from conftest import ARCHITECTURES, byte_level_tokenizer
 from isogloss import evaluating, settings, training
-from isogloss.cli import listings, tasks
+from isogloss.cli import card, listings, tasks
 from isogloss.cli.main import main
 from isogloss.errors import ConfigError
 from isogloss.runs import read_lines
@@ -117,6 +117,7 @@ HELP = {
     ("train",): (settings, "TrainSettings"),
     ("evaluate",): (settings, "EvaluateSettings"),
     ("predict",): (settings, "PredictSettings"),
+    ("card",): (card, "CardCommand"),
     ("tasks", "list"): (tasks, "ListSettings"),
     ("tasks", "show"): (tasks, "ShowSettings"),
     ("tasks", "check"): (tasks, "CheckSettings"),
