@@ -58,7 +58,8 @@ def test_updates_are_those_of_the_full_share(method, wanted, train):
     assert updates(full) == updates(few) == wanted
     assert few.record["sizes"]["target"] == 3
     fewer = train(method, epochs=2, share=0.3, **alone)
-    assert fewer.folder != few.folder
+    # Where nothing is made up for, it is the same run.
+    assert (fewer.folder == few.folder) == (method == "direct-transfer")
     if method == "ft":
         assert updates(fewer) == [2]
     if method == "direct-transfer":

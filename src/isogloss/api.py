@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from isogloss import evaluating, layering, predicting, training
+from isogloss import evaluating, layering, predicting, selecting
 from isogloss.answering import Prediction
 from isogloss.corpus import LayerChoice
 from isogloss.errors import ConfigError, suggestion
@@ -28,13 +28,16 @@ def train(task: str | Path, *, model: str | Path, target: str, **options: Any) -
     """Train a method (CL-ICP, Section 5.2, by default) and give back its run.
 
     `options` are the settings of `TrainSettings`, the same as `isogloss train --help` lists with
-    underscores for hyphens. A finished run of the same settings is given back as it is.
+    underscores for hyphens. `choose` may also be a mapping, `{"epochs": [3, 8]}`. A finished run
+    of the same settings is given back as it is.
 
     Raises:
         IsoglossError: anything about the settings, data, model or disk that stops the work.
     """
     named = {"task": str(task), "model": str(model), "target": target}
-    return training.train(settings_from(TrainSettings, named | _paths(options)))
+    if "choose" in options:
+        options = options | {"choose": _choices(options["choose"])}
+    return selecting.train(settings_from(TrainSettings, named | _paths(options)))
 
 
 def evaluate(run: Run | str | Path, **options: Any) -> Scores:
@@ -93,6 +96,13 @@ def report(*runs: Run | str | Path, out: str | Path = "report", **options: Any) 
 
 def _folder(run: Run | str | Path) -> str:
     return str(run.folder if isinstance(run, Run) else run)
+
+
+def _choices(given: Any) -> tuple[str, ...]:
+    """What is to be chosen as the settings have it, whether given as text, texts or a mapping."""
+    if isinstance(given, Mapping):
+        return tuple(f"{name}={','.join(map(str, values))}" for name, values in given.items())
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def _paths(options: Mapping[str, Any]) -> dict[str, Any]:

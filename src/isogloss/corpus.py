@@ -16,7 +16,12 @@ from isogloss.alignment.layer_choice import choose_layers, layer_distances, usua
 from isogloss.episodes import EpisodeEncoder
 from isogloss.errors import DataError
 from isogloss.model.layers import blocks, padded, sentence_means
-from isogloss.representation_shift import Shifter, language_vectors, load_vectors
+from isogloss.representation_shift import (
+    LanguageVectors,
+    Shifter,
+    language_vectors,
+    load_vectors,
+)
 from isogloss.runs import read_json_file, write_json_file
 from isogloss.tasks.splits import Split
 
@@ -128,10 +133,14 @@ class Corpus:
             model.train(training)
         self.shifter.vectors = vectors
 
+    def vectors(self) -> LanguageVectors:
+        """The vectors that the shift has now."""
+        assert self.shifter.vectors is not None, "made when training began"
+        return self.shifter.vectors
+
     def save(self, folder: Path) -> None:
         """Keep the vectors and their epoch beside a checkpoint's weights."""
-        assert self.shifter.vectors is not None, "made when training began"
-        self.shifter.vectors.save(folder)
+        self.vectors().save(folder)
         write_json_file(folder / EPOCH_FILE, {"epoch": self.epoch})
 
     def load(self, folder: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import count
 from typing import Any, final
 
 from isogloss.demonstrations.choose import Demonstrations, Group, Pool
@@ -121,11 +122,21 @@ class Step:
 @final
 @dataclass(frozen=True)
 class Schedule:
-    """All batches of a stage, epoch after epoch: decided before training by the seed alone."""
+    """All batches of a stage, epoch after epoch: decided before training by the seed alone.
+
+    An epoch is a pass over the targets. The model is validated after every `between_validations`
+    batches: an epoch's, or where passes were added, those of the epoch that they make up for.
+    """
 
     batches: tuple[tuple[Group, ...], ...]
     batches_per_epoch: int
-    skipped: tuple[Skipped, ...] = field(default=())
+    skipped: tuple[Skipped, ...]
+    between_validations: int
+
+    @property
+    def filled(self) -> list[tuple[Group, ...]]:
+        """The batches that hold something."""
+        return [batch for batch in self.batches if batch]
 
     def steps(self, pairs: Sequence[tuple[Pair, ...]], *, alternate: bool) -> list[Step]:
         """The batches that hold something, each with its batch of pairs where there are any.
@@ -166,27 +177,33 @@ def plan(
     batch_size: int,
     seed: int,
     skip: bool,
-    batches: int | None = None,
+    like: int | None = None,
 ) -> Schedule:
     """The schedule of a stage, with every sequence's length checked.
 
-    With a number of `batches` there are as many, whatever epochs that takes, the last one cut off.
+    With `like`, as many batches as that number of targets would give: more passes over the
+    targets, the last one cut off.
 
     Raises:
         ConfigError: more demonstrations than there are.
         DataError: a sequence is too long and `skip` is off, or nothing is left.
     """
-    made: list[tuple[Group, ...]] = []
+    per_epoch = -(-(like or len(targets)) // batch_size)
+    wanted = epochs * per_epoch
+    batches: list[tuple[Group, ...]] = []
     skipped: list[Skipped] = []
-    per_epoch = -(-len(targets) // batch_size)
-    passes = epochs if batches is None else -(-batches // per_epoch)
-    for epoch in range(passes):
+    for epoch in range(epochs) if like is None else count():
         for batch in training_batches(
             targets, pool, settings, batch_size=batch_size, seed=seed, epoch=epoch
         ):
             kept, left_out = fit(batch, episodes, skip=skip)
             skipped += left_out
-            made.append(tuple(kept))
-    if not any(made):
-        raise DataError("no training item fits the model's context; lower --demonstrations")
-    return Schedule(tuple(made[:batches]), per_epoch, tuple(dict.fromkeys(skipped)))
+            batches.append(tuple(kept))
+        filled = [number for number, batch in enumerate(batches) if batch]
+        if not filled:
+            raise DataError("no training item fits the model's context; lower --demonstrations")
+        if like is not None and len(filled) >= wanted:
+            batches = batches[: filled[wanted - 1] + 1]
+            break
+    per_pass = -(-len(targets) // batch_size)
+    return Schedule(tuple(batches), per_pass, tuple(dict.fromkeys(skipped)), per_epoch)

@@ -168,17 +168,15 @@ def open_finished(folder: str, *, model: str | None, data: str | None, dtype: st
     """
     run = finished_run(folder)
     record = run.record
-    recorded = record["task"]
-    wanted = {"raw_questions", "split_rule", "wording"} & set(recorded["settings"])
-    benchmark = BenchmarkSettings(**{name: recorded["settings"][name] for name in wanted})
     source = record["source"]
-    task = open_task(source["task"], data or source["data"], benchmark)
+    task = task_of(record, data)
     split = make_split(
         task,
         record["target"],
         seed=record["seed"],
         share=record["share"],
         limit=record["limit"],
+        validation_language=record.get("validation_language"),
     )
     _check_data(run, record, split)
     name = model or source["model"]
@@ -214,6 +212,14 @@ def check_shift(opened: Opened, language: str) -> None:
             f"the run shifts by language vectors, which it has of {' and '.join(known)}, not of "
             f"'{language}'; train it with that target"
         )
+
+
+def task_of(record: Json, data: str | None) -> Task:
+    """The task of a run's record, from where it was found or where its data is now."""
+    recorded, source = record["task"]["settings"], record["source"]
+    wanted = {"raw_questions", "split_rule", "wording"} & set(recorded)
+    benchmark = BenchmarkSettings(**{name: recorded[name] for name in wanted})
+    return open_task(source["task"], data or source["data"], benchmark)
 
 
 def _check_data(run: Run, record: Json, split: Split) -> None:
@@ -408,6 +414,7 @@ def _content(
         "model": record["source"]["model"],
         "target": record["target"],
         "seed": seed,
+        "chosen": record.get("chosen", "not recorded"),
         "setting": setting,
         "notes": record["notes"],
         "skipped": skipped,

@@ -60,6 +60,7 @@ class Learning:
     weights: Weights
     objective: Objective
     steps: tuple[Step, ...]
+    between_validations: int
     validation: tuple[Group, ...]
     learning_rate: float
     settings: TrainSettings
@@ -241,13 +242,8 @@ class EpisodeTrainer(Trainer):
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """The validation targets' mean answer loss, in nats."""
-        model, groups = self.learning.loaded.model, self.learning.validation
-        model.eval()
-        with torch.no_grad():
-            total = sum(self.learning.objective.judge(group) for group in groups)
-        model.train()
-        count = sum(len(group.targets) for group in groups)
-        metrics = {"eval_loss": total / count}
+        metrics = {"eval_loss": validation_loss(self.learning)}
+        self.learning.loaded.model.train()
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics
@@ -274,6 +270,14 @@ class EpisodeTrainer(Trainer):
     def _load_best_model(self) -> None:
         if self.state.best_model_checkpoint:
             self._load_from_checkpoint(self.state.best_model_checkpoint)
+
+
+def validation_loss(learning: Learning) -> float:
+    """The validation targets' mean answer loss under attached weights, in nats."""
+    learning.loaded.model.eval()
+    with torch.no_grad():
+        total = sum(learning.objective.judge(group) for group in learning.validation)
+    return total / sum(len(group.targets) for group in learning.validation)
 
 
 class Checkpoints(TrainerCallback):
@@ -336,11 +340,16 @@ class RunFolder(Checkpoints):
             self.progress.advance(state.global_step, f"loss {values['loss']:.3f}")
 
 
+def updates(steps: Sequence[Step], settings: TrainSettings) -> int:
+    """How many updates a stage has, if it does not stop early."""
+    whole = -(-len(steps) // settings.gradient_accumulation)
+    return min(whole, settings.max_steps or whole)
+
+
 def _arguments(learning: Learning) -> TrainingArguments:
     settings = learning.settings
-    updates = -(-len(learning.steps) // settings.gradient_accumulation)
-    steps = min(updates, settings.max_steps or updates)
-    epoch = max(1, learning.per_epoch // settings.gradient_accumulation)
+    steps = updates(learning.steps, settings)
+    epoch = max(1, learning.between_validations // settings.gradient_accumulation)
     validated = bool(learning.validation)
     every = min(steps, epoch if validated or not settings.save_every else settings.save_every)
     arguments = TrainingArguments(

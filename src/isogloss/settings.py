@@ -42,11 +42,15 @@ class TrainSettings:
     share: float = 1.0
     """Share of the target language's training items to use; nested per seed."""
     match_steps: bool = False
-    """With a share: as many updates as all of the target language's items would give."""
+    """With a smaller share, as many updates as all of D_t would give: more passes over it."""
     limit: int | None = None
     """At most this many items of each split."""
     max_steps: int | None = None
     """At most this many updates."""
+    choose: tuple[str, ...] = ()
+    """Settings to choose by validation or k-fold, never on test: learning-rate=1e-3,5e-3 ..."""
+    folds: int = 5
+    """Folds of the training items to choose on where a task has no validation items."""
     epochs: int | None = None
     """Passes over the targets of each stage (the task's number by default; Appendix B.2)."""
     learning_rate: float | None = None
@@ -61,10 +65,10 @@ class TrainSettings:
     """Demonstrations before a target, k (by default those of the method)."""
     demonstration_languages: DemonstrationLanguages | None = None
     """Languages of the demonstrations."""
-    choose: Choice | None = None
+    demonstration_choice: Choice | None = None
     """How demonstrations are chosen: at random, or nearest by bm25 or by a sentence encoder."""
     encoder: str | None = None
-    """Folder or hub id of a sentence encoder, for --choose encoder."""
+    """Folder or hub id of a sentence encoder, for --demonstration-choice encoder."""
     share_demonstrations: int | None = None
     """Targets of a batch that share one demonstration set; 1 is the paper's plain reading."""
     test_sets: int | Literal["per-item"] | None = None
@@ -147,6 +151,8 @@ class TrainSettings:
                 raise ConfigError(f"report to is '{name}'; it must be {' or '.join(TRACKERS)}")
             if importlib.util.find_spec(name) is None:
                 raise ConfigError(f"report to {name} needs its package: pip install {name}")
+        if self.folds < 2:
+            raise ConfigError(f"folds is {self.folds}; it must be 2 or more")
         check_positive(
             self,
             ("limit", "max_steps", "gradient_accumulation", "max_length", "save_every", "patience"),

@@ -38,7 +38,7 @@ CONTRAST_SETTINGS = {  # names of TrainSettings, and of Contrast
 }
 CONTEXT_SETTINGS = (  # say nothing where there is no demonstration
     *("demonstration_languages", "share_demonstrations", "test_sets"),
-    *("demonstration_loss", "demonstration_weight", "choose", "encoder"),
+    *("demonstration_loss", "demonstration_weight", "demonstration_choice", "encoder"),
 )
 TRAINING_SETTINGS = (  # say nothing where nothing is trained
     *("epochs", "learning_rate", "batch_size", "max_steps", "save_every"),
@@ -61,7 +61,7 @@ def settle_method(settings: TrainSettings, task: Task) -> Method:
         languages=settings.demonstration_languages,
         share=settings.share_demonstrations,
         test_sets=tests,
-        choose=settings.choose,
+        choose=settings.demonstration_choice,
         encoder=settings.encoder,
     )
     loss = _replaced(

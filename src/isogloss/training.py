@@ -7,7 +7,8 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import TypeVar
 import torch
 from safetensors import SafetensorError
 
+from isogloss.candidates import Candidate, candidates, in_words, settings_with
 from isogloss.corpus import Corpus, LayerChoice, Sentences, choose_from, sample_sentences
 from isogloss.demonstrations.choose import Group, Pool, chunks
 from isogloss.demonstrations.pairs import pair_batches, translation_pairs
@@ -24,7 +26,7 @@ from isogloss.encoding import Encoder
 from isogloss.episodes import EpisodeEncoder, Schedule, Step, fit, plan
 from isogloss.errors import ConfigError, DataError
 from isogloss.languages import check_language
-from isogloss.learning import Learning, clear, learn
+from isogloss.learning import Learning, clear, learn, updates
 from isogloss.methods.contrast import contrast_layers
 from isogloss.methods.method import Method, Stage
 from isogloss.model.layers import blocks
@@ -58,7 +60,7 @@ from isogloss.runs import (
 from isogloss.settings import TrainSettings
 from isogloss.settling import settle_method
 from isogloss.tasks.benchmarks import BENCHMARKS, BenchmarkSettings
-from isogloss.tasks.example import Task
+from isogloss.tasks.example import Example, Task
 from isogloss.tasks.opening import data_folder, open_task
 from isogloss.tasks.splits import Split, make_split
 from isogloss.tuning.tuning import StartIds, Weights
@@ -81,21 +83,30 @@ class Job:
     run: Run
 
 
-def train(settings: TrainSettings) -> Run:
+Settle = Callable[
+    [Job, Loaded | None], Job
+]  # chooses among candidates, before the run itself is trained
+
+
+def train(settings: TrainSettings, settle: Settle | None = None) -> Run:
     """Train, or go on with an unfinished run of the same settings, or give back a finished one.
+
+    `settle` chooses among the candidates, where there are any; see `isogloss.selecting`.
 
     Raises:
         IsoglossError: anything about the settings, data, model or disk that stops the work.
     """
+    assert settle or not settings.choose, "isogloss.selecting.train chooses among candidates"
     job = prepare(settings)
     folder = job.run.folder
     if not settings.force and (folder / RECORD).is_file() and job.run.finished:
         return job.run
     try:
-        if job.method.stages:
-            _carry_out(job, load(settings.model, settings.loading))
-        else:
-            _write_down(job)
+        if not job.method.stages:
+            _write_down(settle(job, None) if settle else job)
+            return job.run
+        loaded = load(settings.model, settings.loading)
+        _carry_out(settle(job, loaded) if settle else job, loaded)
     except (OSError, SafetensorError) as error:
         raise cannot_go_on(folder, error) from error
     return job.run
@@ -107,10 +118,16 @@ def prepare(settings: TrainSettings) -> Job:
     task = open_task(settings.task, settings.data, benchmark)
     check_language(settings.target, task.languages, task.name)
     _check_device(settings.device)
+    method = _first_of(settings, task)
     split = make_split(
-        task, settings.target, seed=settings.seed, share=settings.share, limit=settings.limit
+        task,
+        settings.target,
+        seed=settings.seed,
+        share=settings.share,
+        limit=settings.limit,
+        # A method that learns from D_s alone must not look at the target language to stop early.
+        validation_language=settings.target if method.learns_target else task.dominant,
     )
-    method = settle_method(settings, task)
     if method.contrast:
         translation_pairs(split.dominant, split.target)  # refused before a model is loaded
     deciding = _deciding(settings, task, split, method)
@@ -119,6 +136,35 @@ def prepare(settings: TrainSettings) -> Job:
     name = f"{task.name}-{settings.target}-{method.name}-{short}-s{settings.seed}-{key[:8]}"
     record = {"key": key, **deciding, "source": _source(settings)}
     return Job(settings, task, split, method, record, Run(settings.out / name))
+
+
+def _first_of(settings: TrainSettings, task: Task) -> Method:
+    """The method, with the values of the first candidate, once all candidates are checked.
+
+    Raises:
+        ConfigError: two candidates would learn the same, as a setting is none of the method's.
+    """
+    seen: dict[str, Candidate] = {}
+    for candidate in candidates(settings):
+        deciding = learning_settings(settings_with(settings, candidate), task)
+        same = seen.setdefault(key_of(deciding), candidate)
+        if same is not candidate:
+            names = [name for name, value in candidate.items() if value != same[name]]
+            raise ConfigError(
+                f"--choose has {' and '.join(names).replace('_', ' ')}, but {in_words(same)} and "
+                f"{in_words(candidate)} learn the same; only what decides how method "
+                f"'{settings.method}' learns can be chosen"
+            )
+    return settle_method(settings_with(settings, candidates(settings)[0]), task)
+
+
+def learning_settings(settings: TrainSettings, task: Task) -> Json:
+    """What settings come to that say how a method learns: the part of the record to be chosen."""
+    return {
+        "max_steps": settings.max_steps,
+        "method": dataclasses.asdict(settle_method(settings, task)),
+        "gradient_accumulation": settings.gradient_accumulation,
+    }
 
 
 def _check_device(asked: str) -> None:
@@ -149,11 +195,12 @@ def _deciding(settings: TrainSettings, task: Task, split: Split, method: Method)
         "target": settings.target,
         "seed": settings.seed,
         "share": float(settings.share),
-        "match_steps": settings.match_steps,
         "limit": settings.limit,
-        "max_steps": settings.max_steps,
-        "method": dataclasses.asdict(method),
-        "gradient_accumulation": settings.gradient_accumulation,
+        "match_steps": settings.match_steps and settings.share < 1 and method.learns_target,
+        "choose": [dict(one) for one in candidates(settings)] if settings.choose else [],
+        "folds": settings.folds if settings.choose and not split.validation else None,
+        "validation_language": settings.target if method.learns_target else task.dominant,
+        **learning_settings(settings_with(settings, candidates(settings)[0]), task),
         "patience": settings.patience,
         "chat": settings.chat,
         "max_length": settings.max_length,
@@ -178,7 +225,15 @@ def data_digests(split: Split) -> dict[str, str]:
 
 
 def _key(deciding: Json) -> str:
-    """The run's key: a method's description does not count, a prompt file's content does."""
+    """The run's key: a method's description does not count, a prompt file's content does.
+
+    Settings that came later count only where they are used, so older runs keep their keys.
+    """
+    plain = {
+        **{"match_steps": False, "choose": [], "folds": None},
+        "validation_language": deciding["target"],
+    }
+    deciding = {k: v for k, v in deciding.items() if k not in plain or v != plain[k]}
     method = {k: v for k, v in deciding["method"].items() if k not in ("section", "summary")}
     contents = _contents(method["tune"].get("start_file"))
     encoder = method["context"]["encoder"]
@@ -209,8 +264,36 @@ def _source(settings: TrainSettings) -> Json:
 
 def _carry_out(job: Job, loaded: Loaded) -> None:
     """Train every stage and write the run folder."""
-    settings, method, folder = job.settings, job.method, job.run.folder
+    method, folder = job.method, job.run.folder
     begun = time.time()
+    with taught(job, loaded) as trained:
+        method.tune.save(trained.weights, folder / ADAPTER, loaded.model)
+        if trained.last.objective.corpus:
+            trained.last.objective.corpus.vectors().save(folder / ADAPTER)
+    if method.tune.whole_model:
+        loaded.tokenizer.save_pretrained(folder / ADAPTER)
+    spent = {"seconds": round(time.time() - begun, 1), "peak_memory_bytes": peak_memory()}
+    files = [path for path in sorted((folder / ADAPTER).iterdir()) if path.is_file()]
+    adapter = {path.name: file_digest(path) for path in files}
+    finished = {"finished": True, "adapter": adapter} | spent
+    write_json_file(folder / RECORD, trained.record | finished)
+    for number in range(len(method.stages)):
+        clear(folder / f"stage-{number}")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The weights that a job came to, its record so far, and what its last stage was."""
+
+    weights: Weights
+    record: Json
+    last: Learning
+
+
+@contextmanager
+def taught(job: Job, loaded: Loaded) -> Iterator[Trained]:
+    """The model with all that a job learns in it: trained, or gone on with; undone at the end."""
+    settings, method = job.settings, job.method
     episodes = episode_encoder(job.task, loaded, method, settings.chat, settings.max_length)
     schedules = [_schedule(job, stage, episodes) for stage in method.stages]
     steps = [_steps(job, each, episodes, number) for number, each in enumerate(schedules)]
@@ -219,32 +302,37 @@ def _carry_out(job: Job, loaded: Loaded) -> None:
         sample_sentences(job.split, episodes, settings.target, seed=settings.seed) if needs else {}
     )
     choice = _layers(method, loaded, plain) if needs else None
-    record = (
-        job.record | _description(job, str(loaded.model.device), schedules) | _layers_record(choice)
-    )
+    described = _description(job, str(loaded.model.device), schedules)
+    counts = {"updates": [updates(own, settings) for own in steps]}
+    record = job.record | described | counts | _layers_record(choice)
     weights = method.tune.start(loaded.model, _start_ids(job, episodes, loaded), seed=settings.seed)
-    shift = placed(method.shift, choice)
     with (
         method.tune.attached(loaded.model, weights),
-        shifting(loaded.model, shift) as shifter,
+        shifting(loaded.model, placed(method.shift, choice)) as shifter,
     ):
         corpus = _corpus(job, shifter, plain)
         objective = _objective(job, loaded, episodes, choice, shifter, corpus)
         _begin(job, record, schedules)
-        for number in range(len(method.stages)):
-            learn(_learning(job, loaded, objective, steps[number], weights, number))
-        method.tune.save(weights, folder / ADAPTER, loaded.model)
-        if corpus and shifter and shifter.vectors:
+        for number, schedule in enumerate(schedules):
+            between = schedule.between_validations * len(steps[number]) // len(schedule.filled)
+            learning = _learning(job, loaded, objective, steps[number], between, weights, number)
+            learn(learning)
+        if corpus:
             corpus.renew()
-            shifter.vectors.save(folder / ADAPTER)
-    if method.tune.whole_model:
-        loaded.tokenizer.save_pretrained(folder / ADAPTER)
-    spent = {"seconds": round(time.time() - begun, 1), "peak_memory_bytes": peak_memory()}
-    files = [path for path in sorted((folder / ADAPTER).iterdir()) if path.is_file()]
-    adapter = {path.name: file_digest(path) for path in files}
-    write_json_file(folder / RECORD, record | {"finished": True, "adapter": adapter} | spent)
-    for number in range(len(method.stages)):
-        clear(folder / f"stage-{number}")
+        yield Trained(weights, record, learning)
+
+
+def rehearse(job: Job, loaded: Loaded) -> None:
+    """Plan an epoch of every stage, so that what cannot be carried out is found before any work.
+
+    Raises:
+        IsoglossError: what `plan` finds.
+    """
+    settings = job.settings
+    episodes = episode_encoder(job.task, loaded, job.method, settings.chat, settings.max_length)
+    for number, stage in enumerate(job.method.stages):
+        once = _schedule(job, dataclasses.replace(stage, epochs=1), episodes)
+        _steps(job, once, episodes, number)
 
 
 def _write_down(job: Job) -> None:
@@ -277,20 +365,17 @@ def episode_encoder(
 def _schedule(job: Job, stage: Stage, episodes: EpisodeEncoder) -> Schedule:
     languages = {"dominant": job.split.dominant, "target": job.split.target}
     targets = [item for language in stage.targets for item in languages[language]]
-    batches = None
-    if job.settings.match_steps:
-        missing = _full_target(job) - len(job.split.target) if "target" in stage.targets else 0
-        batches = stage.epochs * -(-(len(targets) + missing) // job.method.batch_size)
+    matched = job.record["match_steps"] and "target" in stage.targets
     return plan(
         targets,
         make_pool(job.split.dominant, job.split.target, job.method.context),
         job.method.context,
         episodes,
         epochs=stage.epochs,
-        batches=batches,
         batch_size=job.method.batch_size,
         seed=job.settings.seed,
         skip=job.settings.too_long == "skip",
+        like=len(targets) + _full_target(job) - len(job.split.target) if matched else None,
     )
 
 
@@ -412,28 +497,19 @@ def _learning(
     loaded: Loaded,
     objective: Objective,
     steps: tuple[Step, ...],
+    between: int,
     weights: Weights,
     number: int,
 ) -> Learning:
     settings, method = job.settings, job.method
-    pool = make_pool(job.split.dominant, job.split.target, method.context)
-    # A method that is to see nothing of the target language chooses its epoch without it, too.
-    sees_target = any("target" in stage.targets for stage in method.stages)
-    items = job.split.validation if sees_target else job.split.dominant_validation
-    validation = test_groups(items, pool, method.context, seed=settings.seed)
-    fitting, _ = fit(validation, objective.episodes, skip=settings.too_long == "skip")
-    parts = [
-        Group(group.demonstrations, targets)
-        for group in fitting
-        for targets in chunks(group.targets, VALIDATED)
-    ]
     return Learning(
         loaded=loaded,
         tune=method.tune,
         weights=weights,
         objective=objective,
         steps=steps,
-        validation=tuple(parts),
+        between_validations=between,
+        validation=validation_groups(job, job.split.validation, objective.episodes),
         learning_rate=method.stages[number].learning_rate,
         settings=settings,
         log=job.run.folder / LOG,
@@ -462,6 +538,20 @@ def _steps(job: Job, schedule: Schedule, episodes: EpisodeEncoder, number: int) 
         seed=f"{job.settings.seed}/pairs/{number}",
     )
     return tuple(schedule.steps(batches, alternate=contrast.alternate))
+
+
+def validation_groups(
+    job: Job, items: Sequence[Example], episodes: EpisodeEncoder
+) -> tuple[Group, ...]:
+    """Held-out items with demonstration sets of the training items, in runs that fit in a row."""
+    pool = make_pool(job.split.dominant, job.split.target, job.method.context)
+    groups = test_groups(items, pool, job.method.context, seed=job.settings.seed)
+    fitting, _ = fit(groups, episodes, skip=job.settings.too_long == "skip")
+    return tuple(
+        Group(group.demonstrations, targets)
+        for group in fitting
+        for targets in chunks(group.targets, VALIDATED)
+    )
 
 
 def peak_memory() -> int:

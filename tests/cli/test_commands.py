@@ -13,7 +13,7 @@ import pytest
 import isogloss
 from conftest import ARCHITECTURES, byte_level_tokenizer
 from isogloss import evaluating, settings, training
-from isogloss.cli import listings, report, tasks
+from isogloss.cli import card, listings, report, tasks
 from isogloss.cli.main import main
 from isogloss.errors import ConfigError
 from isogloss.methods.registry import METHODS
@@ -119,6 +119,7 @@ HELP = {
     ("evaluate",): (settings, "EvaluateSettings"),
     ("predict",): (settings, "PredictSettings"),
     ("report",): (report, "ReportSettings"),
+    ("card",): (card, "CardCommand"),
     ("tasks", "list"): (tasks, "ListSettings"),
     ("tasks", "show"): (tasks, "ShowSettings"),
     ("tasks", "check"): (tasks, "CheckSettings"),

@@ -181,7 +181,7 @@ def test_a_sentence_encoder_chooses_too(train, tmp_path, model_folder):
         BertModel(config).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         encoders.append(folder)
-    given = {"choose": "encoder", "demonstrations": 2}
+    given = {"demonstration_choice": "encoder", "demonstrations": 2}
     runs = [train("icl-mixed", encoder=str(folder), **given) for folder in encoders]
     assert runs[0].folder != runs[1].folder
     found = [scores_of(run) for run in runs]
@@ -208,8 +208,16 @@ def test_a_sentence_encoder_chooses_too(train, tmp_path, model_folder):
         ("zero-shot", {"epochs": 3}, "epochs is a setting of training; method 'zero-shot' trains"),
         ("icl-mixed", {"learning_rate": 0.1}, "learning rate is a setting of training"),
         ("icl-mixed", {"demonstration_loss": "all"}, "demonstration loss is a setting of training"),
-        ("zero-shot", {"choose": "bm25"}, "choose is a setting of demonstrations in context"),
-        ("icl-mixed", {"choose": "encoder"}, "choose 'encoder' and an encoder go together"),
+        (
+            "zero-shot",
+            {"demonstration_choice": "bm25"},
+            "demonstration choice is a setting of demon",
+        ),
+        (
+            "icl-mixed",
+            {"demonstration_choice": "encoder"},
+            "choose 'encoder' and an encoder go together",
+        ),
         ("icl-mixed", {"prompt_length": 3}, "prompt length is a setting of soft prompts"),
     ],
 )

@@ -29,4 +29,5 @@ def _tell(scores: Scores) -> None:
         say("difference: the run's score less the baseline's, on the same items")
     if content["skipped"]:
         say(f"skipped as too long: {len(content['skipped'])} (listed in scores.json)")
+    say(f"settings chosen: {content.get('chosen', 'not recorded')}")
     say(f"written: {content['run']}")

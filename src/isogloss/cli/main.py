@@ -12,6 +12,7 @@ import tyro
 from transformers.utils import logging
 
 from isogloss.cli import (
+    card,
     evaluate,
     lab,
     layers,
@@ -39,6 +40,7 @@ Command = (
     | Annotated[LayersSettings, tyro.conf.subcommand("layers")]
     | Annotated[ReproduceSettings, tyro.conf.subcommand("reproduce")]
     | Annotated[report.ReportSettings, tyro.conf.subcommand("report")]
+    | Annotated[card.CardCommand, tyro.conf.subcommand("card")]
     | Annotated[quickstart.QuickstartSettings, tyro.conf.subcommand("quickstart")]
     | Annotated[lab.LabSettings, tyro.conf.subcommand("lab")]
     | Annotated[tasks.TasksSettings, tyro.conf.subcommand("tasks")]
@@ -54,6 +56,7 @@ VERBS: dict[type, Callable[[Any], None]] = {
     LayersSettings: layers.run,
     ReproduceSettings: reproduce.run,
     report.ReportSettings: report.run,
+    card.CardCommand: card.run,
     quickstart.QuickstartSettings: quickstart.run,
     lab.LabSettings: lab.run,
     tasks.TasksSettings: tasks.run,

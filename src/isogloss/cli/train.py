@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from isogloss.cli.output import print_json, say
-from isogloss.runs import Run
+from isogloss.cli.output import print_json, print_table, say
+from isogloss.runs import Json, Run
+from isogloss.selecting import train
 from isogloss.settings import TrainSettings
-from isogloss.training import train
 
 
 def run(settings: TrainSettings) -> None:
@@ -21,6 +21,8 @@ def run(settings: TrainSettings) -> None:
                 "steps": log[-1]["step"] if log else 0,
                 "loss": log[-1]["loss"] if log else None,
                 "seconds": record["seconds"],
+                "chosen": record.get("chosen"),
+                "selection": record.get("selection"),
                 "sizes": record["sizes"],
                 "notes": record["notes"],
                 "skipped": len(record["skipped"]),
@@ -36,6 +38,7 @@ def _tell(result: Run) -> None:
     say(f"items: {sizes}")
     for note, count in record["notes"].items():
         say(f"{note}: {count}")
+    _tell_choice(record)
     if record["skipped"]:
         say(f"skipped as too long: {len(record['skipped'])} (listed in run.json)")
     if record["method"]["tune"]["name"] == "full" and record["model"]["dtype"] != "float32":
@@ -49,3 +52,18 @@ def _tell(result: Run) -> None:
     done = f"trained in {record['seconds']} s" if record["method"]["stages"] else "nothing to train"
     say(f"{done}; run folder: {result.folder}")
     say(f"next: isogloss evaluate {result.folder} --baseline")
+
+
+def _tell_choice(record: Json) -> None:
+    """How the settings were chosen, and what each candidate came to."""
+    selection = record.get("selection")
+    if selection:
+        rows = [
+            {**row["settings"], **{name: row[name] for name in ("loss", "metric", "items")}}
+            | {"chosen": place == selection["chosen"] or None}
+            for place, row in enumerate(selection["candidates"])
+        ]
+        where = "validation" if selection["by"] == "validation" else "held-out folds"
+        title = f"{where} ({selection['language']}); the metric is {selection['metric']}"
+        print_table(title, rows, tuple(rows[0]))
+    say(f"settings: {record.get('chosen', 'how they were chosen is not recorded')}")

@@ -74,3 +74,8 @@ class Method:
                 "are none; give --demonstration-languages mixed or dominant, or another "
                 "--shift-towards"
             )
+
+    @property
+    def learns_target(self) -> bool:
+        """Whether any stage's targets are of the target language; direct transfer's are not."""
+        return any("target" in stage.targets for stage in self.stages)

@@ -59,7 +59,7 @@ def icl_mixed(task: str, kind: Kind) -> Method:
 def icl_retrieved(task: str, kind: Kind) -> Method:
     """In-context learning from the demonstrations nearest to each item (Tanwar et al. 2023).
 
-    Nearness is BM25 over character n-grams; `--choose encoder` takes a sentence encoder.
+    Nearness is BM25 over character n-grams; `--demonstration-choice encoder` takes an encoder's.
     """
     summary = "the model as it is, the demonstrations of both languages nearest to each item"
     base = _icl("icl-retrieved", summary, task, kind, "mixed")

@@ -21,9 +21,9 @@ from isogloss.tasks.example import Example, Portion, SplitName, Task
 class Split:
     """What a method learns from and is judged by.
 
-    `dominant` is D_s and `target` is D_t; `validation` (may be empty) and `test` are in the
-    target language, `dominant_validation` (may be empty) in the dominant one. `files` are all
-    files read, `notes` facts for the run's record.
+    `dominant` is D_s and `target` is D_t; `test` is in the target language, `validation` (may be
+    empty) in the one that was asked for. `files` are all files read, `notes` facts for the run's
+    record.
     """
 
     dominant: tuple[Example, ...]
@@ -32,22 +32,28 @@ class Split:
     test: tuple[Example, ...]
     files: tuple[Path, ...]
     notes: Mapping[str, Any]
-    dominant_validation: tuple[Example, ...] = ()
 
 
 def make_split(
-    task: Task, target: str, *, seed: int, share: float = 1.0, limit: int | None = None
+    task: Task,
+    target: str,
+    *,
+    seed: int,
+    share: float = 1.0,
+    limit: int | None = None,
+    validation_language: str | None = None,
 ) -> Split:
     """The data of one target language.
 
     `share` keeps this share of D_t: of one seed, a smaller share is part of a larger one. `limit`
-    keeps at most this many items of each set. Both keep the order of the files.
+    keeps at most this many items of each set. Both keep the order of the files. Validation items
+    are of `validation_language`, the target by default.
 
     Raises:
         ConfigError: the target is the dominant language or one that the task lacks, or `share`
             or `limit` leave nothing.
         DataError: the data cannot be read, a set is empty, an id occurs twice in a set, or an
-            item of D_t is in the test set too.
+            item of D_t is in the test set too, or one of validation in training or test.
     """
     if target == task.dominant:
         others = ", ".join(code for code in task.languages if code != target)
@@ -55,15 +61,15 @@ def make_split(
         raise ConfigError(f"{message}; choose one of {others}")
     dominant = _read(task, task.dominant, "train", seed=seed)
     pool = _read(task, target, "train", seed=seed)
-    validation = _read(task, target, "validation", seed=seed)
-    dominant_validation = _read(task, task.dominant, "validation", seed=seed)
+    judge = validation_language or target
+    validation = _read(task, judge, "validation", seed=seed)
     test = _read(task, target, "test", seed=seed)
-    _check_no_leak(pool.examples, (*validation.examples, *test.examples), target)
-    _check_no_leak(dominant.examples, dominant_validation.examples, task.dominant)
+    learnt = dominant if judge == task.dominant else pool
+    _check_no_leak(pool.examples, test.examples, target)
+    _check_no_leak(learnt.examples, validation.examples, judge)
+    _check_no_leak(validation.examples, test.examples, judge, "validation")
     kept = _share_of(pool.examples, share, target, seed=seed)
     portions = {"D_s": dominant, "D_t": pool, "validation": validation, "test": test}
-    if dominant_validation.examples:
-        portions["validation of the dominant language"] = dominant_validation
     notes = _notes(portions)
     notes["D_t pool"] = len(pool.examples)
     return Split(
@@ -73,7 +79,6 @@ def make_split(
         _limited(test.examples, limit, seed=seed),
         tuple(dict.fromkeys(file for portion in portions.values() for file in portion.files)),
         MappingProxyType(notes),
-        _limited(dominant_validation.examples, limit, seed=seed),
     )
 
 
@@ -102,13 +107,16 @@ def _read(task: Task, language: str, split: SplitName, *, seed: int) -> Portion:
     return portion
 
 
-def _check_no_leak(training: Sequence[Example], held_out: Sequence[Example], language: str) -> None:
-    both = sorted({one.id for one in training} & {one.id for one in held_out})
+def _check_no_leak(
+    seen: Sequence[Example], held_out: Sequence[Example], language: str, what: str = "training"
+) -> None:
+    both = sorted({one.id for one in seen} & {one.id for one in held_out})
     if both:
+        later = "test items" if what == "validation" else "validation or test items"
         raise DataError(
-            f"'{language}': found {_some(both)} both in the training items and in the validation "
-            "or test items; a held-out item must have no copy there, so take it out of one of "
-            "them, or give different items different ids"
+            f"'{language}': found {_some(both)} both in the {what} items and in the {later}; a "
+            "held-out item must have no copy there, so take it out of one of them, or give "
+            "different items different ids"
         )
 
 

@@ -1,0 +1,1 @@
+"""A model card for what a run learnt, and its upload to the hub."""

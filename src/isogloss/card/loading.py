@@ -1,0 +1,85 @@
+"""The code of a card that loads what was learnt with plain PEFT or transformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from string import Formatter
+
+from isogloss.card.facts import CardSettings, Facts
+
+
+def loading(facts: Facts, settings: CardSettings) -> str:
+    """Code that runs as it stands where the base model and this folder are."""
+    base = facts.base(settings) or Path(facts.record["source"]["model"]).name
+    place = settings.place or "."
+    setting = f'adapter = "{place}"' + ("" if settings.place else "  # the folder of this card")
+    lines = ["import torch", *([] if facts.whole else ["from peft import PeftModel"])]
+    lines += ["from transformers import AutoModelForCausalLM, AutoTokenizer", ""]
+    if facts.whole:
+        lines += [setting, "tokenizer = AutoTokenizer.from_pretrained(adapter)"]
+        lines += ["model = AutoModelForCausalLM.from_pretrained(adapter)"]
+    else:
+        lines += [f'base = "{base}"', setting, "tokenizer = AutoTokenizer.from_pretrained(base)"]
+        lines += ["model = AutoModelForCausalLM.from_pretrained(base)"]
+        lines += ["model = PeftModel.from_pretrained(model, adapter)"]
+    code = "\n".join([*lines, "", *_prompt_lines(facts), "", *_GENERATE])
+    return "\n\n".join([f"```python\n{code}\n```", _how_it_is_asked(facts)])
+
+
+_GENERATE = (
+    'ids = tokenizer(prompt, return_tensors="pt")',
+    "with torch.no_grad():",
+    "    written = model.generate(**ids, max_new_tokens=16, do_sample=False)",
+    "print(tokenizer.decode(written[0][ids.input_ids.shape[1] :], skip_special_tokens=True))",
+)
+
+
+def _prompt_lines(facts: Facts) -> list[str]:
+    """The lines that make a prompt in the form of the training's."""
+    wording = facts.task.wording(facts.record["target"])
+    count = facts.record["method"]["context"]["count"]
+    question, answer = _blank(wording.input), _blank(wording.answer)
+    if facts.record["chat"]:
+        return [
+            f"question = {question!r}",
+            f"solved = [(question, {answer.strip()!r})] * {count}  # put solved items here",
+            "turns = []",
+            "for asked, answered in solved:",
+            '    turns.append({"role": "user", "content": asked})',
+            '    turns.append({"role": "assistant", "content": answered})',
+            'turns.append({"role": "user", "content": question})',
+            "prompt = tokenizer.apply_chat_template(",
+            "    turns, tokenize=False, add_generation_prompt=True",
+            ")",
+        ]
+    return [
+        f"question = {question!r}",
+        f"solved = [question + {answer!r}] * {count}  # put solved items here",
+        'prompt = "\\n\\n".join([*solved, question])',
+    ]
+
+
+def _blank(template: str) -> str:
+    """A template with each field's name in angle brackets in its place."""
+    return "".join(
+        text + (f"<{field}>" if field is not None else "")
+        for text, field, _, _ in Formatter().parse(template)
+    )
+
+
+def _how_it_is_asked(facts: Facts) -> str:
+    context = facts.record["method"]["context"]
+    if context["count"]:
+        whose = {
+            "mixed": "of both languages",
+            "dominant": f"in `{facts.record['dominant']}`",
+            "target": f"in `{facts.record['target']}`",
+        }.get(context["languages"], "")
+        words = f"In training {context['count']} solved items {whose} stood before each question."
+    else:
+        words = "In training each question stood alone."
+    return (
+        f"{words} Put your own item in the place of the names in angle brackets. Scores come from "
+        "`isogloss evaluate`, which compares the options' log-probabilities (spans are generated); "
+        "`isogloss predict` answers new items in that way."
+    )
