@@ -150,6 +150,13 @@ def test_other_test_items_are_refused_by_run_and_item(tmp_path):
     assert "parity, tr, seed 42" in text
 
 
+def test_as_many_but_other_items_are_refused(tmp_path):
+    write_run(tmp_path, "cl-icp", right={"a": True, "b": True})
+    write_run(tmp_path, "mtl", right={"a": True, "c": True})
+    with pytest.raises(RunError, match=r"has 2 \('b' only there\); .* has 2 \('c' only there\)"):
+        gather([tmp_path])
+
+
 def test_items_may_differ_between_seeds_and_languages(tmp_path):
     write_run(tmp_path, "mtl", right={"a": True}, seed=42)
     write_run(tmp_path, "mtl", right={"b": True}, seed=43)
@@ -226,7 +233,7 @@ def test_a_cell_of_another_run_counts_as_failed(tmp_path):
     done = {"state": "done", "run": f"../runs/{run.name}"}
     found = gather([write_grid(tmp_path / "grid", [({"row": "MTL"}, done)])])
     assert not found.outcomes
-    assert "expected that of MTL, tiny, parity, tr, seed 42" in found.failures[0].reason
+    assert "expected that of MTL, org/tiny, parity, tr, seed 42" in found.failures[0].reason
 
 
 def test_paths_of_other_roots_are_read_from_the_grid(tmp_path, monkeypatch):
@@ -237,3 +244,17 @@ def test_paths_of_other_roots_are_read_from_the_grid(tmp_path, monkeypatch):
     (tmp_path / "half" / "runs").rename(tmp_path / "grid" / "runs")
     monkeypatch.chdir(tmp_path)
     assert rows(gather([Path("grid")])) == ["MTL"]
+
+
+def test_a_grids_task_may_be_a_path_and_its_models_may_share_a_short_name(tmp_path):
+    cells = []
+    for model in ("a/tiny", "b/tiny"):
+        run = write_run(tmp_path / "runs", "mtl", model=model)
+        cell = {"row": "MTL", "task": "tasks/mine/task.yaml", "model": model}
+        cells.append((cell, {"state": "done", "run": f"../runs/{run.name}"}))
+    cells.append(({**cells[0][0], "row": "TL"}, {"state": "failed", "error": "x"}))
+    found = gather([write_grid(tmp_path / "grid", cells)])
+    assert {place.task for place in found.planned} == {"parity"}
+    assert {o.place.model for o in found.outcomes} == {"a/tiny", "b/tiny"}
+    assert {o.place for o in found.outcomes} < set(found.planned)
+    assert found.failures[0].place in found.planned

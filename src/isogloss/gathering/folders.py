@@ -27,7 +27,7 @@ def gather(folders: Sequence[Path]) -> Gathered:
     if not found and not failures:
         listed = "".join(f"\n- {note}" for note in notes)
         raise RunError(f"found nothing to report in {', '.join(map(str, folders))}{listed}")
-    found = distinct_models(found)
+    found = distinct_models(found, set(planned))
     tuned = [each for each in found if not each.untuned]
     check_comparable(tuned)
     outcomes = labelled(tuned, set(planned))

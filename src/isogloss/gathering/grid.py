@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
@@ -13,6 +14,7 @@ from isogloss.runs import Json, read_json_file
 
 GRID, CELLS = "grid.json", "cells"
 Published = Mapping[tuple[str, str, str, str, str], float]
+NEEDED = ("row", "model", "task", "language", "seed")  # of a cell
 
 
 @final
@@ -35,24 +37,25 @@ class Gathered:
 def read_grid(folder: Path) -> Gathered:
     """A grid's cells; one that is done but whose run is gone or damaged counts as failed."""
     content = read_json_file(folder / GRID)
-    outcomes, failures, planned = [], [], []
-    for cell in _cells(content, folder / GRID):
-        place = _place(cell, folder / GRID)
+    cells = _cells(content, folder / GRID)
+    found = [_came_to(folder, cell) for cell in cells]
+    # A cell may give its task as a path; its runs know the task's name.
+    names = {
+        cell["task"]: each.place.task
+        for cell, each in zip(cells, found, strict=True)
+        if isinstance(each, Outcome)
+    }
+    labels = _labels([cell["model"] for cell in cells])
+    planned, outcomes, failures = [], [], []
+    for cell, each in zip(cells, found, strict=True):
+        task = names.get(cell["task"], Path(cell["task"]).stem)
+        place = replace(_place(cell), task=task, model=labels[cell["model"]])
         planned.append(place)
-        path = folder / CELLS / f"{cell['key']}.json"
-        if not path.is_file():
-            continue
-        state = read_json_file(path)
-        if state.get("state") == "failed":
-            failures.append(Failure(place, str(state.get("error") or "no reason given")))
-        elif state.get("state") == "done":
-            try:
-                outcomes.append(_of_cell(folder, place, state, path))
-            except RunError as error:
-                failures.append(Failure(place, str(error)))
-        else:
-            raise RunError(f"{path}: found state '{state.get('state')}'; expected done or failed")
-    missing = len(planned) - len(outcomes) - len(failures)
+        if isinstance(each, Outcome):
+            outcomes.append(replace(each, place=place))
+        elif each is not None:
+            failures.append(Failure(place, each))
+    missing = found.count(None)
     notes = (f"{folder}: {missing} of {len(planned)} cells not run yet",) if missing else ()
     title = content.get("title") or content.get("experiment")
     printed = _published(content, folder / GRID)
@@ -71,38 +74,53 @@ def _published(content: Json, path: Path) -> Published:
         raise RunError(f"{path}: cannot read its published numbers ({error})") from None
 
 
+def _labels(models: Iterable[str]) -> dict[str, str]:
+    """Models by short names; by whole ones where the short ones are the same."""
+    shorts = {model: short_model(model) for model in models}
+    counts = Counter(shorts.values())
+    return {model: short if counts[short] == 1 else model for model, short in shorts.items()}
+
+
+def _came_to(folder: Path, cell: Json) -> Outcome | str | None:
+    """What a cell came to: an outcome, the reason why it failed, or nothing yet."""
+    path = folder / CELLS / f"{cell['key']}.json"
+    if not path.is_file():
+        return None
+    state = read_json_file(path)
+    if state.get("state") == "failed":
+        return str(state.get("error") or "no reason given")
+    if state.get("state") != "done":
+        raise RunError(f"{path}: found state '{state.get('state')}'; expected done or failed")
+    try:
+        return _outcome(folder, cell, state, path)
+    except RunError as error:
+        return str(error)
+
+
 def _cells(content: Json, path: Path) -> list[Json]:
     cells = content.get("cells")
     if not isinstance(cells, list) or not all(isinstance(c, dict) and "key" in c for c in cells):
         raise RunError(f"{path}: found no list of cells, each with a key; expected a grid's")
+    for cell in cells:
+        missing = [name for name in NEEDED if name not in cell]
+        if missing:
+            raise RunError(f"{path}, cell {cell['key']}: found no {', '.join(missing)}")
     return cells
 
 
-def _place(cell: Mapping[str, Any], path: Path) -> Place:
-    names = ("row", "model", "task", "language", "seed")
-    missing = [name for name in names if name not in cell]
-    if missing:
-        raise RunError(f"{path}, cell {cell['key']}: found no {', '.join(missing)}")
+def _place(cell: Mapping[str, Any]) -> Place:
     share = cell.get("share")
-    task = Path(cell["task"]).stem if "/" in cell["task"] else cell["task"]
-    return Place(
-        cell["row"],
-        short_model(cell["model"]),
-        task,
-        cell["language"],
-        cell["seed"],
-        1.0 if share is None else float(share),
-    )
+    names = {name: cell[name] for name in NEEDED}
+    return Place(**names, share=1.0 if share is None else float(share))
 
 
-def _of_cell(folder: Path, place: Place, state: Json, path: Path) -> Outcome:
-    if "run" not in state:
+def _outcome(folder: Path, cell: Json, state: Json, path: Path) -> Outcome:
+    if not state.get("run"):
         raise RunError(f"{path}: found no run; expected the path of the cell's run folder")
-    run = folder / state["run"]
+    run, place = folder / state["run"], _place(cell)
     evaluation = run / state["evaluation"] if state.get("evaluation") else None
     outcome = read_outcome(run, evaluation)
     found = (outcome.place.language, outcome.place.seed, outcome.place.share)
     if found != (place.language, place.seed, place.share):
         raise RunError(f"{run}: found the run of {outcome.place}; expected that of {place}")
-    # The task's own name, which a cell may give as a path.
-    return replace(outcome, place=replace(place, task=outcome.place.task))
+    return outcome

@@ -20,14 +20,14 @@ def once(outcomes: Iterable[Outcome]) -> list[Outcome]:
     return list(seen.values())
 
 
-def distinct_models(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Models that have one name and are not the same are told apart by their fingerprints."""
+def distinct_models(outcomes: Sequence[Outcome], named: set[Place]) -> list[Outcome]:
+    """Models of one name that are not the same get their fingerprints; a grid's keep theirs."""
     prints = defaultdict(set)
     for outcome in outcomes:
         prints[outcome.place.model].add(_print(outcome))
     return [
         _renamed(each, model=f"{each.place.model} ({_print(each)[:6]})")
-        if len(prints[each.place.model]) > 1
+        if len(prints[each.place.model]) > 1 and each.place not in named
         else each
         for each in outcomes
     ]
