@@ -48,6 +48,7 @@ from isogloss.runs import (
     Json,
     Run,
     cannot_go_on,
+    claimed,
     clear_folder,
     digests,
     file_digest,
@@ -89,16 +90,26 @@ def train(settings: TrainSettings) -> Run:
     """
     job = prepare(settings)
     folder = job.run.folder
-    if not settings.force and (folder / RECORD).is_file() and job.run.finished:
+    if _is_done(job):
         return job.run
     try:
-        if job.method.stages:
-            _carry_out(job, load(settings.model, settings.loading))
-        else:
-            _write_down(job)
+        loaded = load(settings.model, settings.loading) if job.method.stages else None
+        with claimed(folder):
+            if _is_done(job):
+                return job.run  # by another process, which was waited for
+            if loaded:
+                _carry_out(job, loaded)
+            else:
+                _write_down(job)
     except (OSError, SafetensorError) as error:
         raise cannot_go_on(folder, error) from error
     return job.run
+
+
+def _is_done(job: Job) -> bool:
+    """Whether the run is finished and may be given back."""
+    there = (job.run.folder / RECORD).is_file()
+    return not job.settings.force and there and job.run.finished
 
 
 def prepare(settings: TrainSettings) -> Job:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from isogloss.cli.output import print_json, print_table, say
 from isogloss.experiments.grid import SCALES
-from isogloss.experiments.reproducing import Reproduction, plan, reproduce
+from isogloss.experiments.reproducing import Reproduction, plan, reproduce, what_is_left
 from isogloss.experiments.tabling import table_of, write_tables
 from isogloss.settings import ReproduceSettings
 from isogloss.tables import legend
@@ -24,6 +24,8 @@ def run(settings: ReproduceSettings) -> None:
     if made.count("done") or made.count("failed"):
         _tell(made)
     say(f"{len(made.results)} cells: {counts}; folder: {made.folder}")
+    if made.open_runs:
+        say(what_is_left(made.results, made.open_runs, settings.workers))
 
 
 def _tell(made: Reproduction) -> None:
