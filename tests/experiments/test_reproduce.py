@@ -17,7 +17,7 @@ from isogloss import training
 from isogloss.cli import main as main_module
 from isogloss.cli.main import main
 from isogloss.errors import ConfigError
-from isogloss.experiments import carrying_out, workers
+from isogloss.experiments import carrying_out, on_ray, workers
 from isogloss.experiments.carrying_out import Result, carry_out
 from isogloss.experiments.grid import Cell
 from isogloss.experiments.reproducing import plan, reproduce, time_left, what_is_left
@@ -235,11 +235,11 @@ def test_a_bug_in_a_cell_is_kept_with_its_kind(settings, monkeypatch):
 
 
 def test_on_a_local_ray_of_two_workers_one_of_which_is_killed(
-    settings, wanted, tmp_path, monkeypatch
+    settings, wanted, tmp_path, monkeypatch, capsys
 ):
     """The run of MTL kills its worker once, that of TL always."""
     pytest.importorskip("ray", reason="the extra `ray` is not installed")
-    mark, work = tmp_path / "killed", workers._ray_work
+    mark, work = tmp_path / "killed", on_ray._ray_work
 
     def deadly(job, threads):
         row = job.cells[0].row
@@ -248,7 +248,8 @@ def test_on_a_local_ray_of_two_workers_one_of_which_is_killed(
             os.kill(os.getpid(), signal.SIGKILL)
         work(job, threads)
 
-    monkeypatch.setattr(workers, "_ray_work", deadly)
+    monkeypatch.setattr(on_ray, "_ray_work", deadly)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # of a cluster that is not meant
     made = reproduce(settings(ray="local", workers=2))
     assert mark.exists()
@@ -258,12 +259,21 @@ def test_on_a_local_ray_of_two_workers_one_of_which_is_killed(
     done = {place: value for place, value in numbers(made).items() if value is not None}
     assert done == {place: wanted[place] for place in done}
     assert len(done) == 3
+    assert capsys.readouterr().out == ""
 
 
 def test_without_ray_nothing_is_begun(settings, monkeypatch):
-    monkeypatch.setattr(workers.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(on_ray.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"pip install 'isogloss\[ray\]'"):
         reproduce(settings(ray="local"))
+    assert not settings().out.exists()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "here:port", "localhost:"])
+def test_a_ray_that_does_not_answer_is_refused_at_once(settings, address):
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    with pytest.raises(ConfigError, match=f"cannot reach Ray at '{address}': .*ray start --head"):
+        reproduce(settings(ray=address))
     assert not settings().out.exists()
 
 
@@ -322,6 +332,17 @@ def said(arguments, capsys) -> tuple[int, str, str]:
     code = main(arguments)
     out, error = capsys.readouterr()
     return code, out, error
+
+
+def test_the_experiments_are_listed(capsys):
+    code, out, _ = said(["experiments"], capsys)
+    assert code == 0
+    assert "In-context learning with different demonstration samples" in out
+    code, out, _ = said(["experiments", "--json"], capsys)
+    rows = json.loads(out)
+    assert [row["name"] for row in rows][:3] == ["table2", "table3", "table4"]
+    assert len(rows) == 8
+    assert sum(row["printed numbers"] for row in rows) == 308 + 82
 
 
 def test_the_plan_runs_nothing(real_data, model_folder, tmp_path, capsys, monkeypatch):

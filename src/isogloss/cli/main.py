@@ -36,6 +36,7 @@ Command = (
     | Annotated[EvaluateSettings, tyro.conf.subcommand("evaluate")]
     | Annotated[PredictSettings, tyro.conf.subcommand("predict")]
     | Annotated[LayersSettings, tyro.conf.subcommand("layers")]
+    | Annotated[reproduce.ExperimentsSettings, tyro.conf.subcommand("experiments")]
     | Annotated[ReproduceSettings, tyro.conf.subcommand("reproduce")]
     | Annotated[quickstart.QuickstartSettings, tyro.conf.subcommand("quickstart")]
     | Annotated[lab.LabSettings, tyro.conf.subcommand("lab")]
@@ -50,6 +51,7 @@ VERBS: dict[type, Callable[[Any], None]] = {
     EvaluateSettings: evaluate.run,
     PredictSettings: predict.run,
     LayersSettings: layers.run,
+    reproduce.ExperimentsSettings: reproduce.experiments,
     ReproduceSettings: reproduce.run,
     quickstart.QuickstartSettings: quickstart.run,
     lab.LabSettings: lab.run,

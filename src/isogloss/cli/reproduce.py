@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from isogloss.cli.output import print_json, print_table, say
 from isogloss.experiments.grid import SCALES
+from isogloss.experiments.registry import EXPERIMENTS
 from isogloss.experiments.reproducing import Reproduction, plan, reproduce, what_is_left
 from isogloss.experiments.tabling import table_of, write_tables
 from isogloss.settings import ReproduceSettings
 from isogloss.tables import legend
+
+
+@dataclass(frozen=True)
+class ExperimentsSettings:
+    """List the paper's tables and figures that `isogloss reproduce` carries out."""
+
+    json: bool = False
+    """Print one JSON list and nothing else on standard output."""
+
+
+def experiments(settings: ExperimentsSettings) -> None:
+    """Print the experiments."""
+    rows = [
+        {
+            "name": one.name,
+            "section": one.section,
+            "title": one.title,
+            "rows": len(one.rows),
+            "tasks": ", ".join(one.languages),
+            "printed numbers": len(one.published) + len(one.averages),
+        }
+        for one in EXPERIMENTS.values()
+    ]
+    if settings.json:
+        print_json(rows)
+        return
+    columns = ("name", "section", "title", "rows", "tasks", "printed numbers")
+    print_table("experiments", rows, columns)
 
 
 def run(settings: ReproduceSettings) -> None:

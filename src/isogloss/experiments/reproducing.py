@@ -11,11 +11,17 @@ from typing import Any, final
 
 from isogloss.experiments.carrying_out import GRID, Result, result_of, write_result
 from isogloss.experiments.grid import SCALES, Cell, Choice, Experiment, cells_of
+from isogloss.experiments.on_ray import Ray
 from isogloss.experiments.registry import experiment
-from isogloss.experiments.workers import Here, Job, Outcome, Processes, Ray, Workers
+from isogloss.experiments.workers import Here, Job, Outcome, Processes, Workers
 from isogloss.model.load import identify
 from isogloss.runs import Json, write_json_file
 from isogloss.settings import ReproduceSettings
+
+NOTHING = (
+    "its worker wrote nothing; do all workers see this folder under this path, and have they "
+    "this version of Isogloss?"
+)
 
 
 @final
@@ -140,8 +146,7 @@ class _Watch:
             said = (
                 f"{result.value:.3f}"
                 if result.value is not None
-                else "failed: "
-                + str(result.content.get("error", "no reason was written")).partition("\n")[0]
+                else "failed: " + str(result.content.get("error", NOTHING)).partition("\n")[0]
             )
             share = f" {cell.share:.0%}" if cell.share != 1 else ""
             self._say(f"{cell.row}{share}, {cell.task} {cell.language}, seed {cell.seed}: {said}")

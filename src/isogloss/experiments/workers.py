@@ -1,8 +1,7 @@
-"""Many training runs of a grid at once: processes of this machine, or Ray's."""
+"""Many training runs of a grid at once: processes of this machine."""
 
 from __future__ import annotations
 
-import importlib.util
 import multiprocessing
 import os
 import signal
@@ -19,7 +18,6 @@ from typing import Any, final
 import torch
 from transformers.utils import logging
 
-from isogloss.errors import ConfigError
 from isogloss.experiments.carrying_out import carry_out
 from isogloss.experiments.grid import Cell
 
@@ -186,7 +184,7 @@ def _work(connection: Connection, threads: int, logs: Path) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with (logs / f"worker-{os.getpid()}.log").open("a", encoding="utf-8", buffering=1) as stream:
         sys.stderr = sys.stdout = stream
-        _prepare(threads)
+        prepare(threads)
         while True:
             try:
                 job = connection.recv()
@@ -209,72 +207,8 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _prepare(threads: int) -> None:
+def prepare(threads: int) -> None:
+    """Make a worker's process quiet and no wider than its share of the cores."""
     torch.set_num_threads(threads)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-
-
-@final
-class Ray(Workers):
-    """A Ray cluster at an address, or one started on this machine (`local`).
-
-    Every machine of it must see the same files under the same paths. With `gpu`, a job has a GPU
-    of its own where the cluster has any.
-    """
-
-    def __init__(self, address: str, count: int, *, gpu: bool) -> None:
-        if importlib.util.find_spec("ray") is None:
-            raise ConfigError("--ray needs its package: pip install 'isogloss[ray]'")
-        self.address, self.count, self.gpu = address, count, gpu
-
-    def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
-        """Carry out the jobs; Ray gives one whose worker dies to another."""
-        import ray
-
-        self._connect(ray)
-        remote: Any = ray.remote
-        options = ray_options(self.gpu, ray.cluster_resources())
-        task = remote(max_retries=TRIES - 1, **options)(_ray_work)
-        threads = threads_of(self.count) if self.address == "local" else 1
-        running = {task.remote(job, threads): job for job in jobs}
-        try:
-            while running:
-                (reference, *_), _ = ray.wait(list(running))
-                job = running.pop(reference)
-                try:
-                    ray.get(reference)
-                except ray.exceptions.WorkerCrashedError:
-                    yield Outcome(job, KILLED)
-                except ray.exceptions.RayError as error:  # no memory, a machine that is gone ...
-                    reason = str(error).strip().partition("\n")[0]
-                    yield Outcome(job, f"Ray gave it up ({type(error).__name__}: {reason})")
-                else:
-                    yield Outcome(job)
-        finally:
-            ray.shutdown()
-
-    def _connect(self, ray: Any) -> None:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-        if self.address == "local":
-            quiet |= {"num_cpus": self.count, "include_dashboard": False}
-        try:
-            ray.init(address=self.address, **quiet)
-        except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise ConfigError(f"cannot reach Ray at '{self.address}': {reason}") from None
-
-
-def ray_options(gpu: bool, resources: Mapping[str, float]) -> dict[str, int]:
-    """What a job asks of Ray, which hides all GPUs from a job that asks for none.
-
-    >>> ray_options(True, {"CPU": 8.0, "GPU": 2.0}), ray_options(False, {"CPU": 8.0, "GPU": 2.0})
-    ({'num_cpus': 1, 'num_gpus': 1}, {'num_cpus': 1, 'num_gpus': 0})
-    """
-    return {"num_cpus": 1, "num_gpus": int(gpu and resources.get("GPU", 0) >= 1)}
-
-
-def _ray_work(job: Job, threads: int) -> None:
-    _prepare(threads)
-    carry_out(job.folder, job.cells, job.place)
