@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -214,6 +216,48 @@ def read_lines(path: Path) -> list[Json]:
         except json.JSONDecodeError:
             break
     return entries
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Hold a run's folder, so that no two processes write it at once.
+
+    Another process that holds it is waited for; what a killed one held is free again.
+
+    Raises:
+        RunError: the claim cannot be written.
+    """
+    place = folder.with_name(f".{folder.name}.claim")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        claim = _locked(place)
+    except OSError as error:
+        raise _cannot_write(place, error) from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            place.unlink()
+        os.close(claim)
+
+
+def _locked(place: Path) -> int:
+    """An open file that no other process holds and that still lies at its place."""
+    while True:
+        claim = os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            name = place.name.removeprefix(".").removesuffix(".claim")
+            print(f"another process trains {name}; waiting for it", file=sys.stderr, flush=True)
+            fcntl.flock(claim, fcntl.LOCK_EX)
+        except OSError:
+            os.close(claim)
+            raise
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(claim), place.stat()):
+                return claim
+        os.close(claim)  # its holder took it away while we waited
 
 
 def clear_folder(folder: Path, *, keep: str) -> None:

@@ -50,6 +50,7 @@ from isogloss.runs import (
     Json,
     Run,
     cannot_go_on,
+    claimed,
     clear_folder,
     digests,
     file_digest,
@@ -99,17 +100,27 @@ def train(settings: TrainSettings, settle: Settle | None = None) -> Run:
     assert settle or not settings.choose, "isogloss.selecting.train chooses among candidates"
     job = prepare(settings)
     folder = job.run.folder
-    if not settings.force and (folder / RECORD).is_file() and job.run.finished:
+    if _is_done(job):
         return job.run
     try:
-        if not job.method.stages:
-            _write_down(settle(job, None) if settle else job)
-            return job.run
-        loaded = load(settings.model, settings.loading)
-        _carry_out(settle(job, loaded) if settle else job, loaded)
+        loaded = load(settings.model, settings.loading) if job.method.stages else None
+        with claimed(folder):
+            if _is_done(job):
+                return job.run  # by another process, which was waited for
+            settled = settle(job, loaded) if settle else job
+            if loaded:
+                _carry_out(settled, loaded)
+            else:
+                _write_down(settled)
     except (OSError, SafetensorError) as error:
         raise cannot_go_on(folder, error) from error
     return job.run
+
+
+def _is_done(job: Job) -> bool:
+    """Whether the run is finished and may be given back."""
+    there = (job.run.folder / RECORD).is_file()
+    return not job.settings.force and there and job.run.finished
 
 
 def prepare(settings: TrainSettings) -> Job:

@@ -61,7 +61,7 @@ def test_the_same_row_in_two_tables_has_the_same_numbers():
 
 
 def cells(name: str, scale: str = "paper", **choice) -> list[Cell]:
-    return cells_of(EXPERIMENTS[name], SCALES[scale], Choice(("m",), **choice))
+    return cells_of(EXPERIMENTS[name], SCALES[scale], Choice({"m": "f"}, **choice))
 
 
 @pytest.mark.parametrize(
@@ -163,4 +163,27 @@ def test_unknown_experiments_and_no_models_are_refused():
     with pytest.raises(ConfigError, match="no experiment 'tabel2'.*did you mean 'table2'"):
         experiment("tabel2")
     with pytest.raises(ConfigError, match="no model to run: give --models"):
-        cells_of(EXPERIMENTS["table3"], SCALES["smoke"], Choice(()))
+        cells_of(EXPERIMENTS["table3"], SCALES["smoke"], Choice({}))
+
+
+def test_a_language_of_another_task_leaves_nothing_and_is_refused():
+    with pytest.raises(ConfigError, match="table2 has no xquad in sw; it has xquad in zh, es"):
+        cells("table2", tasks=("xquad",), targets=("sw",))
+
+
+def test_the_first_seed_has_its_whole_table_before_the_next_begins():
+    seeds = [cell.seed for cell in cells("table2")]
+    assert seeds == [42] * 72 + [43] * 72 + [44] * 72
+
+
+def test_a_cell_is_told_by_its_models_files_and_not_by_their_name():
+    def key(**models):
+        (cell,) = cells_of(
+            EXPERIMENTS["table3"],
+            SCALES["smoke"],
+            Choice(models, targets=("tr",), rows=("Mixed, 1",)),
+        )
+        return cell.key
+
+    assert key(here="f") == key(there="f")
+    assert key(here="f") != key(here="g")

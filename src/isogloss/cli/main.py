@@ -38,6 +38,7 @@ Command = (
     | Annotated[EvaluateSettings, tyro.conf.subcommand("evaluate")]
     | Annotated[PredictSettings, tyro.conf.subcommand("predict")]
     | Annotated[LayersSettings, tyro.conf.subcommand("layers")]
+    | Annotated[reproduce.ExperimentsSettings, tyro.conf.subcommand("experiments")]
     | Annotated[ReproduceSettings, tyro.conf.subcommand("reproduce")]
     | Annotated[report.ReportSettings, tyro.conf.subcommand("report")]
     | Annotated[card.CardCommand, tyro.conf.subcommand("card")]
@@ -54,6 +55,7 @@ VERBS: dict[type, Callable[[Any], None]] = {
     EvaluateSettings: evaluate.run,
     PredictSettings: predict.run,
     LayersSettings: layers.run,
+    reproduce.ExperimentsSettings: reproduce.experiments,
     ReproduceSettings: reproduce.run,
     report.ReportSettings: report.run,
     card.CardCommand: card.run,

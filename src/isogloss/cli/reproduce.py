@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from isogloss.cli.output import print_json, print_table, say
 from isogloss.experiments.grid import SCALES
-from isogloss.experiments.reproducing import Reproduction, plan, reproduce
+from isogloss.experiments.registry import EXPERIMENTS
+from isogloss.experiments.reproducing import Reproduction, plan, reproduce, what_is_left
 from isogloss.experiments.tabling import tables_of
 from isogloss.reporting.rendering import footnotes, heads, legend, plain_rows
 from isogloss.settings import ReproduceSettings
+
+
+@dataclass(frozen=True)
+class ExperimentsSettings:
+    """List the paper's tables and figures that `isogloss reproduce` carries out."""
+
+    json: bool = False
+    """Print one JSON list and nothing else on standard output."""
+
+
+def experiments(settings: ExperimentsSettings) -> None:
+    """Print the experiments."""
+    rows = [
+        {
+            "name": one.name,
+            "section": one.section,
+            "title": one.title,
+            "rows": len(one.rows),
+            "tasks": ", ".join(one.languages),
+            "printed numbers": len(one.published) + len(one.averages),
+        }
+        for one in EXPERIMENTS.values()
+    ]
+    if settings.json:
+        print_json(rows)
+        return
+    columns = ("name", "section", "title", "rows", "tasks", "printed numbers")
+    print_table("experiments", rows, columns)
 
 
 def run(settings: ReproduceSettings) -> None:
@@ -24,6 +53,8 @@ def run(settings: ReproduceSettings) -> None:
     if made.count("done") or made.count("failed"):
         _tell(made)
     say(f"{len(made.results)} cells: {counts}; folder: {made.folder}")
+    if made.open_runs:
+        say(what_is_left(made.results, made.open_runs, settings.workers))
 
 
 def _tell(made: Reproduction) -> None:

@@ -30,6 +30,11 @@ class Result:
         """The task's metric in [0, 1], where the cell is done."""
         return self.content.get("value")
 
+    @property
+    def seconds(self) -> float:
+        """How long the cell took, its training included."""
+        return float(self.content.get("seconds", 0.0))
+
 
 def result_of(folder: Path, cell: Cell) -> Result:
     """What a grid's folder says of a cell."""

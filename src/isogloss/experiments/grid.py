@@ -95,16 +95,20 @@ class Cell:
     share: float
     train: Mapping[str, Any]
     evaluate: Mapping[str, Any]
+    fingerprint: str = ""
 
     @property
     def key(self) -> str:
-        """What tells this cell from all others."""
-        return key_of(asdict(self))[:16]
+        """What tells this cell from all others: of its model, not the name but the files."""
+        deciding = asdict(self)
+        if self.fingerprint:
+            del deciding["model"]
+        return key_of(deciding)[:16]
 
     @property
     def place(self) -> dict[str, Any]:
         """Where in the table the cell stands."""
-        settings = ("train", "evaluate")
+        settings = ("train", "evaluate", "fingerprint")
         return {name: value for name, value in asdict(self).items() if name not in settings}
 
     @property
@@ -114,14 +118,17 @@ class Cell:
         return key_of(shown)[:16]
 
 
-_TRAINING = ("model", "task", "language", "seed", "share", "train")
+_TRAINING = ("model", "fingerprint", "task", "language", "seed", "share", "train")
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Which part of an experiment is asked for; None is all of it."""
+    """Which part of an experiment is asked for; None is all of it.
 
-    models: tuple[str, ...]
+    `models` are names with their fingerprints.
+    """
+
+    models: Mapping[str, str]
     tasks: tuple[str, ...] | None = None
     targets: tuple[str, ...] | None = None
     rows: tuple[str, ...] | None = None
@@ -133,33 +140,39 @@ class Choice:
 
 
 def cells_of(experiment: Experiment, scale: Scale, choice: Choice) -> list[Cell]:
-    """The cells of an experiment, cheapest first: by task, language, seed, share, then row.
+    """The cells of an experiment in the order to run them: a whole table of the first seed first.
 
     Raises:
         ConfigError: a task, language or row that the experiment does not have.
     """
     _check_choice(experiment, choice)
     cells = []
-    for model in choice.models:
-        for task, languages in experiment.languages.items():
-            if choice.tasks and task not in choice.tasks:
-                continue
-            for language in languages:
-                if choice.targets and language not in choice.targets:
-                    continue
-                for seed in choice.seeds or scale.seeds:
-                    for share in experiment.shares:
-                        cells += [
-                            _cell(row, scale, choice, (model, task, language, seed, share))
-                            for row in experiment.rows
-                            if not choice.rows or row.label in choice.rows
-                        ]
+    for seed in choice.seeds or scale.seeds:
+        for model in choice.models:
+            for task, language in _wanted(experiment, choice):
+                for share in experiment.shares:
+                    cells += [
+                        _cell(row, scale, choice, (model, task, language, seed, share))
+                        for row in experiment.rows
+                        if not choice.rows or row.label in choice.rows
+                    ]
     return cells
+
+
+def _wanted(experiment: Experiment, choice: Choice) -> list[tuple[str, str]]:
+    """The tasks and languages that are asked for."""
+    return [
+        (task, language)
+        for task, languages in experiment.languages.items()
+        for language in languages
+        if not choice.tasks or task in choice.tasks
+        if not choice.targets or language in choice.targets
+    ]
 
 
 def _cell(row: Row, scale: Scale, choice: Choice, place: tuple[str, str, str, int, float]) -> Cell:
     train: dict[str, Any] = {"method": row.method, **scale.train, **row.train, **choice.train}
-    _, task, *_ = place
+    model, task, *_ = place
     published = METHODS[row.method](task, "choice")  # the kind says nothing of a benchmark
     epochs = choice.epochs or scale.epochs
     if epochs and published.stages:
@@ -169,7 +182,8 @@ def _cell(row: Row, scale: Scale, choice: Choice, place: tuple[str, str, str, in
     limit = choice.limit or scale.limit
     if limit:
         train["limit"] = limit
-    return Cell(row.label, *place, train, {**row.evaluate, **choice.evaluate})
+    evaluate = {**row.evaluate, **choice.evaluate}
+    return Cell(row.label, *place, train, evaluate, choice.models[model])
 
 
 def _check_choice(experiment: Experiment, choice: Choice) -> None:
@@ -184,5 +198,11 @@ def _check_choice(experiment: Experiment, choice: Choice) -> None:
         for one in given or ():
             if one not in known:
                 raise no_such(what, one, known)
+    if not _wanted(experiment, choice):
+        targets = " or ".join(choice.targets or ())
+        raise ConfigError(
+            f"{experiment.name} has no {' or '.join(choice.tasks or ())} in {targets}; it has "
+            + "; ".join(f"{task} in {', '.join(has)}" for task, has in experiment.languages.items())
+        )
     if not choice.models:
         raise ConfigError("no model to run: give --models with one or more")

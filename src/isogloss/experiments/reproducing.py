@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any, final
 
 from isogloss.experiments.carrying_out import GRID, Result, result_of, write_result
 from isogloss.experiments.grid import SCALES, Cell, Choice, Experiment, cells_of
+from isogloss.experiments.on_ray import Ray
 from isogloss.experiments.published_numbers import printed_beside
 from isogloss.experiments.registry import experiment
-from isogloss.experiments.workers import Here, Job, Outcome, Processes, Ray, Workers
+from isogloss.experiments.workers import Here, Job, Outcome, Processes, Workers
 from isogloss.model.load import identify
 from isogloss.outcomes import short_model
 from isogloss.runs import Json, write_json_file
 from isogloss.settings import ReproduceSettings
+
+NOTHING = (
+    "its worker wrote nothing; do all workers see this folder under this path, and have they "
+    "this version of Isogloss?"
+)
 
 
 @final
@@ -33,6 +39,11 @@ class Reproduction:
         """How many cells are `done`, `failed` or `left`."""
         return sum(result.state == state for result in self.results)
 
+    @property
+    def open_runs(self) -> list[tuple[Cell, ...]]:
+        """The cells that are not done, those that share a training run together."""
+        return _by_training([result.cell for result in self.results if result.state != "done"])
+
 
 def plan(settings: ReproduceSettings) -> Reproduction:
     """The cells that the settings ask for, and what became of them so far; nothing is run.
@@ -42,9 +53,8 @@ def plan(settings: ReproduceSettings) -> Reproduction:
         ModelError: there is no such model.
     """
     chosen = experiment(settings.experiment)
-    for model in settings.models:
-        identify(model)
-    cells = cells_of(chosen, SCALES[settings.scale], _choice(settings))
+    models = {model: identify(model) for model in settings.models}
+    cells = cells_of(chosen, SCALES[settings.scale], _choice(settings, models))
     folder = settings.out or Path("reproductions") / f"{chosen.name}-{settings.scale}"
     return Reproduction(chosen, folder, tuple(result_of(folder, cell) for cell in cells))
 
@@ -55,23 +65,26 @@ def reproduce(settings: ReproduceSettings) -> Reproduction:
     Raises:
         IsoglossError: as `plan`; a cell that fails does not stop the others.
     """
-    made = plan(settings)
+    made, workers = plan(settings), _workers(settings)
     write_json_file(made.folder / GRID, _record(made, settings))
-    open_cells = [result.cell for result in made.results if result.state != "done"]
     place: dict[str, Any] = {"data": settings.data, "device": settings.device}
-    jobs = [Job(made.folder, cells, place) for cells in _by_training(open_cells)]
-    watch = _Watch(made, len(jobs))
-    for outcome in _workers(settings).run(jobs):
-        if outcome.died:
-            _give_up(outcome)
-        watch.ended(outcome)
+    jobs = [Job(made.folder, cells, place) for cells in made.open_runs]
+    watch = _Watch(made, jobs, settings.workers)
+    try:
+        for outcome in workers.run(jobs):
+            if outcome.died:
+                _give_up(outcome)
+            watch.ended(outcome)
+    except KeyboardInterrupt:
+        watch.say_left()
+        raise
     return plan(settings)
 
 
-def _choice(settings: ReproduceSettings) -> Choice:
+def _choice(settings: ReproduceSettings, models: Mapping[str, str]) -> Choice:
     given = {"dtype": settings.dtype} if settings.dtype != "auto" else {}
     return Choice(
-        models=settings.models,
+        models=models,
         tasks=settings.tasks or None,
         targets=settings.targets or None,
         rows=settings.rows or None,
@@ -85,7 +98,7 @@ def _choice(settings: ReproduceSettings) -> Choice:
 
 def _workers(settings: ReproduceSettings) -> Workers:
     if settings.ray:
-        return Ray(settings.ray, settings.workers)
+        return Ray(settings.ray, settings.workers, gpu=not settings.device.startswith("cpu"))
     return Processes(settings.workers) if settings.workers > 1 else Here()
 
 
@@ -118,10 +131,7 @@ def _by_training(cells: Sequence[Cell]) -> list[tuple[Cell, ...]]:
 
 def _give_up(outcome: Outcome) -> None:
     """Write that a job's workers died: no process was left to do so."""
-    reason = (
-        "its worker was killed twice (often for want of memory); "
-        "the same command goes on from the last checkpoint"
-    )
+    reason = f"{outcome.died}; the same command goes on from the last checkpoint"
     for cell in outcome.job.cells:
         write_result(outcome.job.folder, cell, {"state": "failed", "error": reason, "seconds": 0.0})
 
@@ -130,33 +140,66 @@ def _give_up(outcome: Outcome) -> None:
 class _Watch:
     """Says on standard error what ended, what is left, and about how long that takes."""
 
-    def __init__(self, made: Reproduction, jobs: int) -> None:
-        self.folder, self.jobs, self.ended_jobs = made.folder, jobs, 0
-        self.begun = time.time()
+    def __init__(self, made: Reproduction, jobs: Sequence[Job], workers: int) -> None:
+        self.made, self.left, self.at_once = made, list(jobs), workers
         done = made.count("done")
         self._say(f"{len(made.results)} cells: {done} done, {len(made.results) - done} to do")
+        if done:
+            self.say_left()
 
     def ended(self, outcome: Outcome) -> None:
         """Say what became of a job's cells."""
-        self.ended_jobs += 1
+        self.left.remove(outcome.job)
         for cell in outcome.job.cells:
-            result = result_of(self.folder, cell)
+            result = result_of(self.made.folder, cell)
             said = (
                 f"{result.value:.3f}"
                 if result.value is not None
-                else "failed: "
-                + str(result.content.get("error", "no reason was written")).partition("\n")[0]
+                else "failed: " + str(result.content.get("error", NOTHING)).partition("\n")[0]
             )
             share = f" {cell.share:.0%}" if cell.share != 1 else ""
             self._say(f"{cell.row}{share}, {cell.task} {cell.language}, seed {cell.seed}: {said}")
-        left = self.jobs - self.ended_jobs
-        if left:
-            pace = (time.time() - self.begun) / self.ended_jobs
-            self._say(f"{left} run{'s' * (left > 1)} left, about {_duration(pace * left)}")
+        self.say_left()
+
+    def say_left(self) -> None:
+        """Say how many training runs are left, and for about how long where one can know."""
+        if self.left:
+            results = [result_of(self.made.folder, each.cell) for each in self.made.results]
+            self._say(what_is_left(results, [job.cells for job in self.left], self.at_once))
 
     @staticmethod
     def _say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
+
+
+def what_is_left(results: Sequence[Result], runs: Sequence[tuple[Cell, ...]], at_once: int) -> str:
+    """How many training runs are left, and for about how long where one can know."""
+    seconds = time_left(results, [cells[0] for cells in runs], at_once)
+    said = f"{len(runs)} run{'s' * (len(runs) != 1)} left"
+    return said if seconds is None else f"{said}, about {_duration(seconds)}"
+
+
+def time_left(results: Sequence[Result], firsts: Sequence[Cell], at_once: int) -> float | None:
+    """About how many seconds the runs of `firsts`, a cell of each, will take.
+
+    Each is taken to last as long as those of its row and task did; else those of its task, of its
+    row, or all of them. None while nothing is done.
+    """
+    spent: dict[tuple[str, ...], list[float]] = {}
+    for result in results:
+        if result.state == "done":
+            for place in _places(result.cell):
+                spent.setdefault(place, []).append(result.seconds)
+    if not spent:
+        return None
+    known = [next(spent[place] for place in _places(cell) if place in spent) for cell in firsts]
+    return sum(mean(seconds) for seconds in known) / min(at_once, max(1, len(firsts)))
+
+
+def _places(cell: Cell) -> tuple[tuple[str, ...], ...]:
+    """What a cell's time may be like that of, nearest first."""
+    model, row, task = cell.model, f"row {cell.row}", f"task {cell.task}"
+    return ((model, row, task), (model, task), (model, row), (model,), ())
 
 
 def _duration(seconds: float) -> str:

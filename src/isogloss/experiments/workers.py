@@ -1,14 +1,15 @@
-"""Many training runs of a grid at once: processes of this machine, or Ray's."""
+"""Many training runs of a grid at once: processes of this machine."""
 
 from __future__ import annotations
 
-import importlib.util
 import multiprocessing
 import os
+import signal
 import sys
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -17,11 +18,12 @@ from typing import Any, final
 import torch
 from transformers.utils import logging
 
-from isogloss.errors import ConfigError
 from isogloss.experiments.carrying_out import carry_out
 from isogloss.experiments.grid import Cell
 
 TRIES = 2  # a job whose worker dies is given to another, once
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+KILLED = "its worker was killed twice (often for want of memory)"
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A job that ended: carried out, or given up because its workers died."""
+    """A job that ended: carried out, or given up because its workers died, and of what."""
 
     job: Job
-    died: bool
+    died: str = ""
 
 
 class Workers(ABC):
@@ -57,15 +59,15 @@ class Here(Workers):
         """Carry out the jobs in their order."""
         for job in jobs:
             carry_out(job.folder, job.cells, job.place)
-            yield Outcome(job, died=False)
+            yield Outcome(job)
 
 
 @final
 class Processes(Workers):
-    """`count` processes of this machine, which share its cores; each has a log of its own."""
+    """`count` processes of this machine, which share its cores and GPUs; each has its own log."""
 
     def __init__(self, count: int) -> None:
-        self.count = count
+        self.count, self.started = count, 0
         self._context = multiprocessing.get_context("spawn")
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
@@ -79,7 +81,7 @@ class Processes(Workers):
                 ready = wait([one.connection for one in busy])
                 for one in [one for one in busy if one.connection in ready]:
                     if one.ended():
-                        yield Outcome(one.job, died=False)
+                        yield Outcome(one.job)
                         if waiting and one.give(*waiting[-1]):
                             waiting.pop()
                             continue
@@ -87,7 +89,7 @@ class Processes(Workers):
                     elif one.attempt < TRIES:
                         waiting.append((one.job, one.attempt + 1))
                     else:
-                        yield Outcome(one.job, died=True)
+                        yield Outcome(one.job, KILLED)
                     busy.remove(one)
         finally:
             for one in busy:
@@ -95,11 +97,14 @@ class Processes(Workers):
 
     def _start(self, job: Job, attempt: int) -> _Busy:
         own, other = self._context.Pipe()
-        threads = max(1, (os.cpu_count() or 1) // self.count)
         logs = job.folder / "logs"
         logs.mkdir(parents=True, exist_ok=True)
-        process = self._context.Process(target=_work, args=(other, threads, logs), daemon=True)
-        process.start()
+        gpu = gpu_of(self.started, torch.cuda.device_count(), os.environ)
+        given = (other, threads_of(self.count), logs)
+        process = self._context.Process(target=_work, args=given, daemon=True)
+        with _seeing(gpu):
+            process.start()
+        self.started += 1
         other.close()
         one = _Busy(own, process, job, attempt)
         one.give(job, attempt)
@@ -139,75 +144,71 @@ class _Busy:
         self.process.join()
 
 
+def threads_of(workers: int) -> int:
+    """How many of this machine's cores each of its workers has."""
+    return max(1, (os.cpu_count() or 1) // workers)
+
+
+def gpu_of(worker: int, gpus: int, environment: Mapping[str, str]) -> str | None:
+    """The GPU that a worker may see: they take turns; None where there is none.
+
+    >>> [gpu_of(worker, 2, {}) for worker in range(3)]
+    ['0', '1', '0']
+    >>> gpu_of(1, 2, {"CUDA_VISIBLE_DEVICES": "4,6"})
+    '6'
+    """
+    if gpus == 0:
+        return None
+    visible = environment.get(VISIBLE)
+    names = visible.split(",") if visible else [str(number) for number in range(gpus)]
+    return names[worker % gpus].strip()
+
+
+@contextmanager
+def _seeing(gpu: str | None) -> Iterator[None]:
+    """Processes started here see this GPU alone: what they import may look for GPUs at once."""
+    before = os.environ.get(VISIBLE)
+    if gpu is not None:
+        os.environ[VISIBLE] = gpu
+    try:
+        yield
+    finally:
+        if gpu is not None:
+            del os.environ[VISIBLE]
+            os.environ.update({} if before is None else {VISIBLE: before})
+
+
 def _work(connection: Connection, threads: int, logs: Path) -> None:
-    """A worker's life: jobs until there are none."""
+    """A worker's life: jobs until there are none, or until the command that started it is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the command's, which ends its workers
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     with (logs / f"worker-{os.getpid()}.log").open("a", encoding="utf-8", buffering=1) as stream:
         sys.stderr = sys.stdout = stream
-        _prepare(threads)
+        prepare(threads)
         while True:
             try:
                 job = connection.recv()
-            except (EOFError, OSError, KeyboardInterrupt):
+            except (EOFError, OSError):
                 return
             if job is None:
                 return
             try:
                 carry_out(job.folder, job.cells, job.place)
                 connection.send(True)
-            except (OSError, KeyboardInterrupt):
+            except OSError:
                 return
 
 
-def _prepare(threads: int) -> None:
+def _end_with_parent() -> None:
+    """End this process when its parent is gone: left alone, it would train against a new one."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "a worker is started by a process"
+    parent.join()
+    os._exit(1)
+
+
+def prepare(threads: int) -> None:
+    """Make a worker's process quiet and no wider than its share of the cores."""
     torch.set_num_threads(threads)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-
-
-@final
-class Ray(Workers):
-    """A Ray cluster at an address, or one started on this machine (`local`).
-
-    Every machine of it must see the same files under the same paths.
-    """
-
-    def __init__(self, address: str, count: int) -> None:
-        if importlib.util.find_spec("ray") is None:
-            raise ConfigError("--ray needs its package: pip install 'isogloss[ray]'")
-        self.address, self.count = address, count
-
-    def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
-        """Carry out the jobs; Ray gives one whose worker dies to another."""
-        import ray
-
-        self._connect(ray)
-        task = ray.remote(num_cpus=1, max_retries=TRIES - 1)(_ray_work)
-        running = {task.remote(job): job for job in jobs}
-        try:
-            while running:
-                (reference, *_), _ = ray.wait(list(running))
-                job = running.pop(reference)
-                try:
-                    ray.get(reference)
-                except ray.exceptions.WorkerCrashedError:
-                    yield Outcome(job, died=True)
-                else:
-                    yield Outcome(job, died=False)
-        finally:
-            ray.shutdown()
-
-    def _connect(self, ray: Any) -> None:
-        quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
-        try:
-            if self.address == "local":
-                ray.init(num_cpus=self.count, **quiet)
-            else:
-                ray.init(address=self.address, log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise ConfigError(f"cannot reach Ray at '{self.address}': {reason}") from None
-
-
-def _ray_work(job: Job) -> None:
-    _prepare(1)
-    carry_out(job.folder, job.cells, job.place)
