@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from isogloss import evaluating, training
+from isogloss import evaluating, selecting
 from isogloss.errors import IsoglossError, RunError
 from isogloss.experiments.grid import Cell
 from isogloss.runs import Json, read_json_file, write_json_file
@@ -57,7 +57,7 @@ def carry_out(folder: Path, cells: Sequence[Cell], place: dict[str, Any]) -> Non
     """
     begun = time.time()
     try:
-        run = training.train(_train_settings(folder, cells[0], place))
+        run = selecting.train(_train_settings(folder, cells[0], place))
     except Exception as error:  # whatever it is, the rest of the grid goes on
         for cell in cells:
             write_result(folder, cell, _failed(error, begun))
