@@ -18,6 +18,7 @@ from isogloss.errors import RunError
 
 RECORD, SCORES, PREDICTIONS = "run.json", "scores.json", "predictions.jsonl"
 LOG, DEMONSTRATIONS, ADAPTER = "log.jsonl", "demonstrations.jsonl", "adapter"
+CLAIM = ".claim"  # held by the process that writes the folder
 Json = dict[str, Any]
 
 
@@ -227,9 +228,9 @@ def claimed(folder: Path) -> Iterator[None]:
     Raises:
         RunError: the claim cannot be written.
     """
-    place = folder.with_name(f".{folder.name}.claim")
+    place = folder / CLAIM
+    above = [each for each in folder.parents if not each.exists()]
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
         claim = _locked(place)
     except OSError as error:
         raise _cannot_write(place, error) from error
@@ -239,16 +240,23 @@ def claimed(folder: Path) -> Iterator[None]:
         with suppress(OSError):
             place.unlink()
         os.close(claim)
+        with suppress(OSError):  # nothing was written: not even an empty folder stays
+            for each in (folder, *above):
+                each.rmdir()
 
 
 def _locked(place: Path) -> int:
     """An open file that no other process holds and that still lies at its place."""
     while True:
-        claim = os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            claim = os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:
+            continue  # another process took the empty folder away
         try:
             fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            name = place.name.removeprefix(".").removesuffix(".claim")
+            name = place.parent.name
             print(f"another process trains {name}; waiting for it", file=sys.stderr, flush=True)
             fcntl.flock(claim, fcntl.LOCK_EX)
         except OSError:
@@ -261,11 +269,11 @@ def _locked(place: Path) -> int:
 
 
 def clear_folder(folder: Path, *, keep: str) -> None:
-    """Remove everything in a run's folder but one file."""
+    """Remove everything in a run's folder but one file, and the claim on the folder."""
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.name != keep:
+        elif path.name not in (keep, CLAIM):
             path.unlink()
 
 

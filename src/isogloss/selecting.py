@@ -13,17 +13,29 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from isogloss import training
 from isogloss.answering import Answering, answer
 from isogloss.candidates import Candidate, candidates, in_words, settings_with
+from isogloss.demonstrations.choose import Group
+from isogloss.episodes import EpisodeEncoder
 from isogloss.errors import ConfigError, DataError, IsoglossError, RunError
 from isogloss.evaluating import judged, values_of
 from isogloss.learning import Learning, validation_loss
 from isogloss.methods.published import CL_ICP, MTL_EPOCHS, TL_EPOCHS
 from isogloss.model.load import Loaded
-from isogloss.runs import LOG, RECORD, Json, Run, clear_folder, read_json_file, write_json_file
+from isogloss.representation_shift import Shifter
+from isogloss.runs import (
+    LOG,
+    RECORD,
+    Json,
+    Run,
+    clear_folder,
+    read_json_file,
+    write_json_file,
+)
 from isogloss.settings import TrainSettings
 from isogloss.settling import settle_method
 from isogloss.tasks.example import Example, Task
@@ -67,7 +79,7 @@ def settle(job: Job, loaded: Loaded | None) -> Job:
     ]
     best = _best(rows)
     record = {"chosen": _in_a_sentence(job), "selection": _selection(job, rows, best)}
-    won = _with(job, tried[best], job.split, job.run)
+    won = with_candidate(job, tried[best], job.split, job.run)
     return dataclasses.replace(won, record=won.record | record)
 
 
@@ -139,13 +151,12 @@ def trials_of(job: Job) -> tuple[Trial, ...]:
     items = split.target if target else split.dominant
     made = []
     for number, ids in enumerate(folds(items, job.settings.folds, seed=job.settings.seed), start=1):
-        dominant, target_items = _outside(split.dominant, ids), _outside(split.target, ids)
-        if not dominant or not target_items:
+        left = without(split, ids)
+        if not left.dominant or not left.target:
             raise ConfigError(
                 f"fold {number} of {job.settings.folds} and its translations are all the training "
                 "items of a language; give more --folds or more training items"
             )
-        left = dataclasses.replace(split, dominant=dominant, target=target_items)
         made.append(Trial(str(number), left, tuple(item for item in items if item.id in ids)))
     return tuple(made)
 
@@ -169,12 +180,14 @@ def folds(items: Sequence[Example], count: int, *, seed: int) -> tuple[frozenset
     return tuple(frozenset(order[start::count]) for start in range(count))
 
 
-def _outside(items: tuple[Example, ...], ids: frozenset[str]) -> tuple[Example, ...]:
-    """The items without a fold: translations of held-out items are held out with them."""
-    return tuple(item for item in items if item.id not in ids)
+def without(split: Split, ids: frozenset[str]) -> Split:
+    """The split without a fold: translations of held-out items are held out with them."""
+    dominant = tuple(item for item in split.dominant if item.id not in ids)
+    target = tuple(item for item in split.target if item.id not in ids)
+    return dataclasses.replace(split, dominant=dominant, target=target)
 
 
-def _with(job: Job, candidate: Candidate, split: Split, run: Run) -> Job:
+def with_candidate(job: Job, candidate: Candidate, split: Split, run: Run) -> Job:
     """The job with a candidate's settings, other data and another folder."""
     settings = dataclasses.replace(settings_with(job.settings, candidate), force=False)
     method = settle_method(settings, job.task)
@@ -187,7 +200,7 @@ def _rehearse(job: Job, loaded: Loaded, trials: Sequence[Trial]) -> None:
     for candidate in candidates(job.settings):
         for trial in trials:
             try:
-                rehearse(_with(job, candidate, trial.split, job.run), loaded)
+                rehearse(with_candidate(job, candidate, trial.split, job.run), loaded)
             except IsoglossError as error:
                 held_out = f" without fold {trial.name}" if trial.name else ""
                 raise ConfigError(f"{in_words(candidate)}{held_out}: {error}") from None
@@ -200,34 +213,54 @@ def _result(job: Job, loaded: Loaded, place: int, trial: Trial, candidate: Candi
         return read_json_file(folder / JUDGED)
     where = f", fold {trial.name}" if trial.name else ""
     print(f"candidate {place}{where}: {in_words(candidate)}", file=sys.stderr, flush=True)
-    one = _with(job, candidate, trial.split, Run(folder))
+    one = with_candidate(job, candidate, trial.split, Run(folder))
     one = dataclasses.replace(one, settings=dataclasses.replace(one.settings, report_to=()))
     with taught(one, loaded) as trained:
         result = dict(candidate) | {"fold": trial.name} | _judged(one, trained, trial.held_out)
     write_json_file(folder / JUDGED, result)
-    for path in folder.iterdir():  # the weights are heavy; the log and the scores are not
+    lighten(folder)
+    return result
+
+
+def lighten(folder: Path) -> None:
+    """Remove what a run on trial leaves, but its log and its scores: the weights are heavy."""
+    for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
         elif path.name not in (LOG, JUDGED):
             path.unlink()
-    return result
 
 
 def _judged(job: Job, trained: Trained, held_out: tuple[Example, ...]) -> Json:
     """Mean answer loss in nats, and the task's metric, of held-out items under attached weights."""
-    last, how = trained.last, Answering(calibration=job.method.calibration)
-    episodes = last.objective.episodes
+    last, objective = trained.last, trained.last.objective
+    groups, entries = answered(job, last.loaded, objective.episodes, objective.shifter, held_out)
+    loss = _loss(dataclasses.replace(last, validation=groups))
+    values = values_of(entries, job.task.metric)
+    return {"items": len(values), "loss": loss, "metric": sum(values) / len(values)}
+
+
+def answered(
+    job: Job,
+    loaded: Loaded,
+    episodes: EpisodeEncoder,
+    shifter: Shifter | None,
+    held_out: Sequence[Example],
+) -> tuple[tuple[Group, ...], list[Json]]:
+    """Held-out items in their groups, and what the model as it is attached answers, judged.
+
+    Raises:
+        DataError: no item fits.
+    """
+    how = Answering(calibration=job.method.calibration)
     if job.task.kind == "span":
         episodes = dataclasses.replace(episodes, reserve=how.max_new_tokens)
     groups = validation_groups(job, held_out, episodes)
     if not groups:
         raise DataError("no held-out item fits the model's context; lower --demonstrations")
-    loss = _loss(dataclasses.replace(last, validation=groups))
     by_id = {item.id: item for item in held_out}
-    found = answer(last.loaded, episodes, groups, how, last.objective.shifter, title="judging")
-    entries = [judged(prediction, by_id[prediction.id], job.task) for prediction in found]
-    values = values_of(entries, job.task.metric)
-    return {"items": len(values), "loss": loss, "metric": sum(values) / len(values)}
+    found = answer(loaded, episodes, groups, how, shifter, title="judging")
+    return groups, [judged(each, by_id[each.id], job.task) for each in found]
 
 
 def _loss(learning: Learning) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -13,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from isogloss import training
 from isogloss.cli import main as main_module
 from isogloss.cli.main import main
 from isogloss.errors import ConfigError
 from isogloss.experiments import carrying_out, on_ray, workers
 from isogloss.experiments.carrying_out import Result, carry_out
 from isogloss.experiments.grid import Cell
-from isogloss.experiments.reproducing import plan, reproduce, time_left, what_is_left
+from isogloss.experiments.reproducing import plan, reproduce
+from isogloss.experiments.running import time_left, what_is_left
 from isogloss.settings import ReproduceSettings
 
 
@@ -70,13 +71,13 @@ def wanted(request, model_folder, tmp_path_factory):
 def test_what_is_done_is_not_done_again(settings, wanted, monkeypatch, capsys):
     first = reproduce(settings(rows=("MTL", "CL-ICP")))
     assert first.count("done") == 2
-    trained, plain = [], training.train
+    trained, plain = [], carrying_out.selecting.train
 
     def counted(given):
         trained.append(given.method)
         return plain(given)
 
-    monkeypatch.setattr(carrying_out.training, "train", counted)
+    monkeypatch.setattr(carrying_out.selecting, "train", counted)
     made = reproduce(settings())
     assert numbers(made) == wanted
     assert trained == ["tl", "mtl"]  # MTL's run is there, its scores with demonstrations are not
@@ -187,7 +188,7 @@ def test_the_command_may_be_killed_and_its_workers_go_with_it(
 
 def test_ctrl_c_says_what_is_left(settings, wanted, monkeypatch, capsys):
     def stopped(self, jobs):
-        for job in jobs[:1]:
+        for job in itertools.islice(jobs, 1):
             carry_out(job.folder, job.cells, job.place)
             yield workers.Outcome(job)
         raise KeyboardInterrupt
@@ -229,7 +230,7 @@ def test_a_bug_in_a_cell_is_kept_with_its_kind(settings, monkeypatch):
     def broken(_):
         raise ZeroDivisionError("by design")
 
-    monkeypatch.setattr(carrying_out.training, "train", broken)
+    monkeypatch.setattr(carrying_out.selecting, "train", broken)
     made = reproduce(settings(rows=("MTL",)))
     assert [r.content["error"] for r in made.results] == ["ZeroDivisionError: by design"]
 
@@ -342,7 +343,7 @@ def test_the_experiments_are_listed(capsys):
     rows = json.loads(out)
     assert [row["name"] for row in rows][:3] == ["table2", "table3", "table4"]
     assert len(rows) == 8
-    assert sum(row["printed numbers"] for row in rows) == 308 + 82
+    assert sum(row["printed numbers"] for row in rows) == 308 + 77
 
 
 def test_the_plan_runs_nothing(real_data, model_folder, tmp_path, capsys, monkeypatch):

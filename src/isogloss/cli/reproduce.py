@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from isogloss.cli.output import print_json, print_table, say
 from isogloss.experiments.grid import SCALES
 from isogloss.experiments.registry import EXPERIMENTS
-from isogloss.experiments.reproducing import Reproduction, plan, reproduce, what_is_left
+from isogloss.experiments.reproducing import Reproduction, plan, reproduce
+from isogloss.experiments.running import what_is_left
 from isogloss.experiments.tabling import tables_of
 from isogloss.reporting.rendering import footnotes, heads, legend, plain_rows
 from isogloss.settings import ReproduceSettings

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from isogloss import evaluating, selecting
+from isogloss import evaluating, judging, selecting
 from isogloss.errors import IsoglossError, RunError
 from isogloss.experiments.grid import Cell
 from isogloss.runs import Json, read_json_file, write_json_file
@@ -49,15 +49,21 @@ def result_of(folder: Path, cell: Cell) -> Result:
     return Result(cell, state, content)
 
 
-def carry_out(folder: Path, cells: Sequence[Cell], place: dict[str, Any]) -> None:
+def carry_out(
+    folder: Path, cells: Sequence[Cell], place: dict[str, Any], *, judged: bool = False
+) -> None:
     """Train the run that the cells share, score each, and write what became of them.
 
     `place`: settings that do not decide numbers, of both commands: data, device. What a user can
-    mend is written as the cells' failure, and the grid goes on.
+    mend is written as the cells' failure, and the grid goes on. With `judged`, the run is scored
+    on held-out items too, see `isogloss.judging`.
     """
     begun = time.time()
     try:
-        run = selecting.train(_train_settings(folder, cells[0], place))
+        settings = _train_settings(folder, cells[0], place)
+        run = selecting.train(settings)
+        if judged:
+            judging.judge(settings, run)
     except Exception as error:  # whatever it is, the rest of the grid goes on
         for cell in cells:
             write_result(folder, cell, _failed(error, begun))

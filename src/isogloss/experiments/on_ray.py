@@ -6,7 +6,7 @@ import importlib.util
 import os
 import socket
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import redirect_stdout
 from typing import Any, final
 
@@ -31,7 +31,7 @@ class Ray(Workers):
         _check_reachable(address)
         self.address, self.count, self.gpu = address, count, gpu
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+    def run(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
         """Carry out the jobs; Ray gives one whose worker dies to another.
 
         What Ray itself prints goes where progress goes: standard output is the table's.
@@ -39,7 +39,7 @@ class Ray(Workers):
         with redirect_stdout(sys.stderr):
             yield from self._run(jobs)
 
-    def _run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+    def _run(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
         import ray
 
         self._connect(ray)
@@ -111,4 +111,4 @@ def ray_options(gpu: bool, resources: Mapping[str, float]) -> dict[str, int]:
 
 def _ray_work(job: Job, threads: int) -> None:
     prepare(threads)
-    carry_out(job.folder, job.cells, job.place)
+    carry_out(job.folder, job.cells, job.place, judged=job.judged)

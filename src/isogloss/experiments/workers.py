@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -33,6 +33,7 @@ class Job:
     folder: Path
     cells: tuple[Cell, ...]
     place: dict[str, Any]
+    judged: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,18 +48,18 @@ class Workers(ABC):
     """Where jobs are carried out."""
 
     @abstractmethod
-    def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
-        """Carry out the jobs, giving each as it ends."""
+    def run(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
+        """Carry out the jobs, taking each when it can begin, and giving it as it ends."""
 
 
 @final
 class Here(Workers):
     """One job after another in this process."""
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+    def run(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
         """Carry out the jobs in their order."""
         for job in jobs:
-            carry_out(job.folder, job.cells, job.place)
+            carry_out(job.folder, job.cells, job.place, judged=job.judged)
             yield Outcome(job)
 
 
@@ -70,24 +71,30 @@ class Processes(Workers):
         self.count, self.started = count, 0
         self._context = multiprocessing.get_context("spawn")
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+    def run(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
         """Carry out the jobs; one whose worker is killed is taken up by another worker."""
-        waiting = [(job, 1) for job in reversed(jobs)]
-        busy: list[_Busy] = []
+        source, again, busy = iter(jobs), list[tuple[Job, int]](), list[_Busy]()
+
+        def following() -> tuple[Job, int] | None:
+            return again.pop() if again else next(((job, 1) for job in source), None)
+
         try:
-            while waiting or busy:
-                while waiting and len(busy) < self.count:
-                    busy.append(self._start(*waiting.pop()))
+            while True:
+                while len(busy) < self.count and (given := following()):
+                    busy.append(self._start(*given))
+                if not busy:
+                    return
                 ready = wait([one.connection for one in busy])
                 for one in [one for one in busy if one.connection in ready]:
                     if one.ended():
                         yield Outcome(one.job)
-                        if waiting and one.give(*waiting[-1]):
-                            waiting.pop()
+                        given = following()
+                        if given and one.give(*given):
                             continue
+                        again += [given] if given else []
                         one.dismiss()
                     elif one.attempt < TRIES:
-                        waiting.append((one.job, one.attempt + 1))
+                        again.append((one.job, one.attempt + 1))
                     else:
                         yield Outcome(one.job, KILLED)
                     busy.remove(one)
@@ -193,7 +200,7 @@ def _work(connection: Connection, threads: int, logs: Path) -> None:
             if job is None:
                 return
             try:
-                carry_out(job.folder, job.cells, job.place)
+                carry_out(job.folder, job.cells, job.place, judged=job.judged)
                 connection.send(True)
             except OSError:
                 return
