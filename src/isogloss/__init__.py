@@ -8,7 +8,8 @@
 from __future__ import annotations
 
 from isogloss.answering import Prediction
-from isogloss.api import evaluate, layers, predict, report, train
+from isogloss.api import compare, evaluate, layers, predict, report, train
+from isogloss.comparing.comparing import Compared
 from isogloss.corpus import LayerChoice
 from isogloss.errors import (
     ConfigError,
@@ -25,7 +26,13 @@ from isogloss.methods.registry import METHODS
 from isogloss.model.load import Loaded, ModelOptions, load
 from isogloss.reporting.making import Report, ReportOptions
 from isogloss.runs import Run, list_runs, open_run
-from isogloss.settings import EvaluateSettings, LayersSettings, PredictSettings, TrainSettings
+from isogloss.settings import (
+    CompareSettings,
+    EvaluateSettings,
+    LayersSettings,
+    PredictSettings,
+    TrainSettings,
+)
 from isogloss.tasks.benchmarks import BenchmarkSettings
 from isogloss.tasks.example import Example, Task, Wording
 from isogloss.tasks.opening import open_task
@@ -33,6 +40,8 @@ from isogloss.tasks.opening import open_task
 __all__ = [
     "METHODS",
     "BenchmarkSettings",
+    "CompareSettings",
+    "Compared",
     "ConfigError",
     "DataError",
     "EvaluateSettings",
@@ -58,6 +67,7 @@ __all__ = [
     "Wording",
     "cl_icp",
     "cl_icp_s",
+    "compare",
     "evaluate",
     "layers",
     "list_runs",

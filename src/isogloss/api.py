@@ -9,6 +9,8 @@ from typing import Any
 
 from isogloss import evaluating, layering, predicting, selecting
 from isogloss.answering import Prediction
+from isogloss.comparing import comparing
+from isogloss.comparing.comparing import Compared
 from isogloss.corpus import LayerChoice
 from isogloss.errors import ConfigError, suggestion
 from isogloss.evaluating import Scores
@@ -16,6 +18,7 @@ from isogloss.reporting import making
 from isogloss.reporting.making import Report, ReportOptions
 from isogloss.runs import Run
 from isogloss.settings import (
+    CompareSettings,
     EvaluateSettings,
     LayersSettings,
     PredictSettings,
@@ -63,6 +66,24 @@ def predict(
     """
     settings = settings_from(PredictSettings, {"run": _folder(run)} | _paths(options))
     return predicting.predict(settings, items)
+
+
+def compare(task: str | Path, *, model: str | Path, target: str, **options: Any) -> Compared:
+    """Train all methods that fit a task with the same data and seeds, and recommend one.
+
+    `options` are the settings of `CompareSettings`; the recommended run is `Compared.best`.
+
+    Raises:
+        IsoglossError: about task, data, model or a named method; a run that fails does not stop
+            the others.
+    """
+    named = {"task": str(task), "model": str(model), "target": target}
+    for name in ("methods", "seeds"):
+        if name in options:
+            options = options | {name: tuple(options[name])}
+    if "choose" in options:
+        options = options | {"choose": _choices(options["choose"])}
+    return comparing.compare(settings_from(CompareSettings, named | _paths(options)))
 
 
 def layers(task: str | Path, *, model: str | Path, target: str, **options: Any) -> LayerChoice:

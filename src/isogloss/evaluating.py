@@ -298,6 +298,7 @@ def _score(
     else:
         entries, skipped = read_lines(folder / PREDICTIONS), old["skipped"]
     content = _content(opened, setting, entries, skipped, seed)
+    content["added_tokens"] = bench.added_tokens()
     content["baselines"] = _baselines(bench, folder, entries, seed) if settings.baseline else []
     content["seconds"] = round(time.time() - begun, 1)
     write_json_file(folder / SCORES, content)
@@ -320,6 +321,18 @@ class _Bench:
         with self.opened.tuned(self.loaded) as shifter:
             episodes = self.opened.episodes(self.loaded, tuned=True)
             return self._entries(episodes, self.context, self.how, shifter, title="scoring")
+
+    def added_tokens(self) -> float:
+        """Tokens in front of an item's answer beyond those of asking it alone, mean over items."""
+        own, alone = (self.opened.episodes(self.loaded, tuned=tuned) for tuned in (True, False))
+        groups = test_groups(
+            self.items,
+            self.opened.pool(self.context),
+            self.context,
+            seed=self.opened.record["seed"],
+        )
+        more = [_tokens(own, each) - _tokens(alone, Group((), each.targets)) for each in groups]
+        return sum(more) / len(self.items)
 
     def untuned(self, *, none: bool, title: str) -> tuple[list[Json], list[Json]]:
         """Entries of the untuned model, and the items skipped."""
@@ -358,6 +371,12 @@ class _Bench:
         if not kept:
             raise DataError("no test item fits the model's context; lower --demonstrations")
         return kept, skipped
+
+
+def _tokens(episodes: EpisodeEncoder, group: Group) -> int:
+    """The tokens that stand before the answers of a group's targets, in all."""
+    encoded = episodes.group(group)
+    return sum(len(encoded.demonstrations.ids) + len(each.ids) for each in encoded.targets)
 
 
 def judged(prediction: Prediction, example: Example, task: Task) -> Json:

@@ -47,7 +47,8 @@ class Outcome:
 
     `values` holds each metric's value in [0, 1] by item id; `metric` is the task's own. `entries`
     are the lines of the predictions file. `facts` are what a reader wants beside the score:
-    seconds, trained_parameters (None where the run does not say), prompt_tokens, demonstrations,
+    seconds, trained_parameters and added_tokens (None where the run does not say), prompt_tokens,
+    demonstrations,
     chosen, skipped. `details` are all settings, flat, by name; `untuned` marks the base model.
     """
 
@@ -198,6 +199,7 @@ def _facts(record: Json, scores: Json) -> dict[str, Any]:
     return {
         "seconds": record.get("seconds"),
         "trained_parameters": record.get("trained_parameters"),
+        "added_tokens": scores.get("added_tokens"),
         "prompt_tokens": method["tune"].get("length", 0),
         "demonstrations": 0 if none else method["context"]["count"],
         "chosen": record.get("chosen", AS_GIVEN),

@@ -344,8 +344,91 @@ class ReproduceSettings:
         check_positive(self, ("limit", "epochs", "workers"))
 
 
+@dataclass(frozen=True)
+class CompareSettings:
+    """Train all methods that fit a task with the same data and seeds, and recommend one."""
+
+    task: tyro.conf.Positional[str]
+    """A benchmark (xquad, xcopa, xnli), or your own task's YAML file or folder."""
+    model: str
+    """Model folder, .gguf file, package:NAME, or hub id."""
+    target: str
+    """Code of the non-dominant language, such as tr."""
+    methods: tuple[str, ...] = ("auto",)
+    """Methods by name, or auto for all that fit; zero-shot is always among them."""
+    data: str | None = None
+    """Folder of the benchmark's files, or 'hub'. Without it: $ISOGLOSS_DATA, then ./data."""
+    seeds: tuple[int, ...] = (42, 43, 44)
+    """Each method is trained once with each."""
+    minutes: float | None = None
+    """Begin no run that would probably end later; the same command goes on with what is left."""
+    share: float = 1.0
+    """Share of the target language's training items to use; nested per seed."""
+    limit: int | None = None
+    """At most this many items of each split."""
+    epochs: int | None = None
+    """Passes over the targets of each stage, for all methods that train."""
+    choose: tuple[str, ...] = ()
+    """Settings for every training method to choose by validation: learning-rate=1e-3,5e-3 ..."""
+    folds: int = 5
+    """Folds of the target language's training items where a task has no validation items."""
+    workers: int = 1
+    """Processes that carry out runs at once."""
+    too_long: TooLong = "error"
+    """What to do with an item that does not fit: let the method fail, or skip the item."""
+    max_length: int | None = None
+    """Most tokens of a sequence (the model's context by default)."""
+    chat: bool = False
+    """Render demonstrations as turns through the tokenizer's chat template."""
+    wording: str = "default"
+    """Wording of a benchmark's prompts: default or harness."""
+    split_rule: Literal["article", "paper"] = "article"
+    """XQuAD: hold out whole articles, or 238 questions at random as the paper most likely did."""
+    raw_questions: bool = False
+    """XCOPA: keep the release's wrong `question` fields."""
+    dtype: Dtype = "auto"
+    """Number format: bfloat16 on a GPU, float32 on a CPU."""
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda."""
+    attention: Kernel = "auto"
+    """Attention kernel (auto is sdpa)."""
+    quantization: Quantization = "none"
+    """Hold the model in 4 or 8 bits (bitsandbytes, GPU); methods that tune all of it do not fit."""
+    remote_code: bool = False
+    """Run Python code that comes with the model."""
+    out: Path | None = None
+    """Folder of the comparison (comparisons/TASK-TARGET-MODEL by default)."""
+    plan: bool = False
+    """Say which methods fit and what is left, and run nothing."""
+    json: bool = False
+    """Print one JSON object, the content of comparison.json, and nothing else."""
+
+    def __post_init__(self) -> None:
+        _check_choices(self)
+        check_positive(self, ("limit", "epochs", "workers", "max_length"))
+        if self.folds < 2:
+            raise ConfigError(f"folds is {self.folds}; it must be 2 or more")
+        if self.minutes is not None and not self.minutes > 0:
+            raise ConfigError(f"minutes is {self.minutes}; it must be above 0")
+        if not self.methods:
+            raise ConfigError("no method to compare: leave --methods out, or name one or more")
+        if not self.seeds:
+            raise ConfigError("no seed: leave --seeds out, or give one or more")
+        for name in ("methods", "seeds"):
+            values = getattr(self, name)
+            twice = next((one for one in values if values.count(one) > 1), None)
+            if twice is not None:
+                raise ConfigError(f"{name} has {twice} twice")
+
+
 S = TypeVar(
-    "S", TrainSettings, EvaluateSettings, PredictSettings, LayersSettings, ReproduceSettings
+    "S",
+    TrainSettings,
+    EvaluateSettings,
+    PredictSettings,
+    LayersSettings,
+    ReproduceSettings,
+    CompareSettings,
 )
 
 

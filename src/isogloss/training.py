@@ -317,6 +317,7 @@ def taught(job: Job, loaded: Loaded) -> Iterator[Trained]:
     counts = {"updates": [updates(own, settings) for own in steps]}
     record = job.record | described | counts | _layers_record(choice)
     weights = method.tune.start(loaded.model, _start_ids(job, episodes, loaded), seed=settings.seed)
+    record["trained_parameters"] = sum(each.numel() for each in weights.values())
     with (
         method.tune.attached(loaded.model, weights),
         shifting(loaded.model, placed(method.shift, choice)) as shifter,
@@ -350,8 +351,10 @@ def _write_down(job: Job) -> None:
     """The run folder of a method that trains nothing."""
     folder = job.run.folder
     (folder / ADAPTER).mkdir(parents=True, exist_ok=True)
-    finished = {"finished": True, "seconds": 0.0, "peak_memory_bytes": 0}
-    write_json_file(folder / RECORD, job.record | _description(job, "none", ()) | finished)
+    spent = {"seconds": 0.0, "peak_memory_bytes": 0, "trained_parameters": 0}
+    write_json_file(
+        folder / RECORD, job.record | _description(job, "none", ()) | {"finished": True} | spent
+    )
 
 
 def episode_encoder(

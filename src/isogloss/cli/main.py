@@ -13,6 +13,7 @@ from transformers.utils import logging
 
 from isogloss.cli import (
     card,
+    compare,
     evaluate,
     lab,
     layers,
@@ -26,6 +27,7 @@ from isogloss.cli import (
 )
 from isogloss.errors import DataError, IsoglossError
 from isogloss.settings import (
+    CompareSettings,
     EvaluateSettings,
     LayersSettings,
     PredictSettings,
@@ -37,6 +39,7 @@ Command = (
     Annotated[TrainSettings, tyro.conf.subcommand("train")]
     | Annotated[EvaluateSettings, tyro.conf.subcommand("evaluate")]
     | Annotated[PredictSettings, tyro.conf.subcommand("predict")]
+    | Annotated[CompareSettings, tyro.conf.subcommand("compare")]
     | Annotated[LayersSettings, tyro.conf.subcommand("layers")]
     | Annotated[reproduce.ExperimentsSettings, tyro.conf.subcommand("experiments")]
     | Annotated[ReproduceSettings, tyro.conf.subcommand("reproduce")]
@@ -54,6 +57,7 @@ VERBS: dict[type, Callable[[Any], None]] = {
     TrainSettings: train.run,
     EvaluateSettings: evaluate.run,
     PredictSettings: predict.run,
+    CompareSettings: compare.run,
     LayersSettings: layers.run,
     reproduce.ExperimentsSettings: reproduce.experiments,
     ReproduceSettings: reproduce.run,

@@ -91,7 +91,8 @@ class _Watch:
                 else "failed: " + str(result.content.get("error", NOTHING)).partition("\n")[0]
             )
             share = f" {cell.share:.0%}" if cell.share != 1 else ""
-            self._say(f"{cell.row}{share}, {cell.task} {cell.language}, seed {cell.seed}: {said}")
+            task = Path(cell.task).stem
+            self._say(f"{cell.row}{share}, {task} {cell.language}, seed {cell.seed}: {said}")
         self.say_left()
 
     def say_left(self) -> None:
