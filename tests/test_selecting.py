@@ -383,3 +383,17 @@ def test_what_a_candidate_lacks_is_found_before_any_is_trained(plain, model_fold
             folds=2,
         )
     assert not list(tmp_path.iterdir())
+
+
+def test_a_method_that_trains_nothing_chooses_too(plain, model_folder, tmp_path):
+    """Each candidate's loss is that of a run of its own on the fold as validation items."""
+    given = dict(target="tr", method="icl-mixed", out=tmp_path, model=model_folder("llama"))
+    run = isogloss.train(plain, choose={"demonstrations": [1, 2]}, folds=2, **given)
+    rows = run.record["selection"]["candidates"]
+    losses = [row["loss"] for row in rows]
+    assert losses[0] != losses[1]
+    best = losses.index(min(losses))
+    assert run.record["selection"]["chosen"] == best
+    assert run.record["method"]["context"]["count"] == best + 1
+    assert run.record["chosen"] == "by 2-fold cross-validation on D_t among 2 candidates"
+    assert isogloss.evaluate(run).content["chosen"] == run.record["chosen"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
@@ -23,7 +23,7 @@ from isogloss.selecting import JUDGED, answered, folds, lighten, with_candidate,
 from isogloss.settings import TrainSettings
 from isogloss.tasks.example import Example, Task
 from isogloss.tasks.splits import Split, make_split
-from isogloss.training import Job, episode_encoder, prepare, taught
+from isogloss.training import Job, prepare, taught
 
 HELD_OUT = "held_out"
 
@@ -141,7 +141,10 @@ def _fold(job: Job, loaded: Loaded, number: int, ids: frozenset[str]) -> list[Js
     left = dataclasses.replace(job, settings=settings, split=split, run=Run(folder))
     _check(left, number)
     print(f"{job.method.name}, fold {number}", file=sys.stderr, flush=True)
-    entries = [_entry(entry, job.task) for entry in _answers(left, loaded, items)]
+    with taught(left, loaded) as trained:
+        asked = trained.objective
+        _, found = answered(left, loaded, asked.episodes, asked.shifter, items)
+    entries = [_entry(entry, job.task) for entry in found]
     write_json_file(folder / JUDGED, {"ids": sorted(ids), "entries": entries})
     lighten(folder)
     return entries
@@ -153,17 +156,6 @@ def _check(job: Job, number: int) -> None:
             f"fold {number} of {job.settings.folds} and its translations are all the training "
             "items of a language; give more --folds or more training items"
         )
-
-
-def _answers(job: Job, loaded: Loaded, items: Sequence[Example]) -> Iterator[Json]:
-    if job.method.stages:
-        with taught(job, loaded) as trained:
-            objective = trained.last.objective
-            yield from answered(job, loaded, objective.episodes, objective.shifter, items)[1]
-        return
-    settings = job.settings
-    episodes = episode_encoder(job.task, loaded, job.method, settings.chat, settings.max_length)
-    yield from answered(job, loaded, episodes, None, items)[1]
 
 
 def _entry(entry: Json, task: Task) -> Json:

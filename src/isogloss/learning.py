@@ -242,7 +242,7 @@ class EpisodeTrainer(Trainer):
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """The validation targets' mean answer loss, in nats."""
-        metrics = {"eval_loss": validation_loss(self.learning)}
+        metrics = {"eval_loss": validation_loss(self.learning.objective, self.learning.validation)}
         self.learning.loaded.model.train()
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(
@@ -272,12 +272,12 @@ class EpisodeTrainer(Trainer):
             self._load_from_checkpoint(self.state.best_model_checkpoint)
 
 
-def validation_loss(learning: Learning) -> float:
-    """The validation targets' mean answer loss under attached weights, in nats."""
-    learning.loaded.model.eval()
+def validation_loss(objective: Objective, groups: Sequence[Group]) -> float:
+    """The groups' targets' mean answer loss under attached weights, in nats."""
+    objective.model.eval()
     with torch.no_grad():
-        total = sum(learning.objective.judge(group) for group in learning.validation)
-    return total / sum(len(group.targets) for group in learning.validation)
+        total = sum(objective.judge(group) for group in groups)
+    return total / sum(len(group.targets) for group in groups)
 
 
 class Checkpoints(TrainerCallback):

@@ -23,7 +23,7 @@ from isogloss.demonstrations.choose import Group
 from isogloss.episodes import EpisodeEncoder
 from isogloss.errors import ConfigError, DataError, IsoglossError, RunError
 from isogloss.evaluating import judged, values_of
-from isogloss.learning import Learning, validation_loss
+from isogloss.learning import validation_loss
 from isogloss.methods.published import CL_ICP, MTL_EPOCHS, TL_EPOCHS
 from isogloss.model.load import Loaded
 from isogloss.representation_shift import Shifter
@@ -147,7 +147,7 @@ def trials_of(job: Job) -> tuple[Trial, ...]:
     split = dataclasses.replace(job.split, test=())
     if split.validation:
         return (Trial("", split, split.validation),)
-    target = job.method.learns_target
+    target = job.method.judged_on_target
     items = split.target if target else split.dominant
     made = []
     for number, ids in enumerate(folds(items, job.settings.folds, seed=job.settings.seed), start=1):
@@ -216,7 +216,9 @@ def _result(job: Job, loaded: Loaded, place: int, trial: Trial, candidate: Candi
     one = with_candidate(job, candidate, trial.split, Run(folder))
     one = dataclasses.replace(one, settings=dataclasses.replace(one.settings, report_to=()))
     with taught(one, loaded) as trained:
-        result = dict(candidate) | {"fold": trial.name} | _judged(one, trained, trial.held_out)
+        result = (
+            dict(candidate) | {"fold": trial.name} | _judged(one, loaded, trained, trial.held_out)
+        )
     write_json_file(folder / JUDGED, result)
     lighten(folder)
     return result
@@ -231,13 +233,14 @@ def lighten(folder: Path) -> None:
             path.unlink()
 
 
-def _judged(job: Job, trained: Trained, held_out: tuple[Example, ...]) -> Json:
+def _judged(job: Job, loaded: Loaded, trained: Trained, held_out: tuple[Example, ...]) -> Json:
     """Mean answer loss in nats, and the task's metric, of held-out items under attached weights."""
-    last, objective = trained.last, trained.last.objective
-    groups, entries = answered(job, last.loaded, objective.episodes, objective.shifter, held_out)
-    loss = _loss(dataclasses.replace(last, validation=groups))
+    asked = trained.objective
+    groups, entries = answered(job, loaded, asked.episodes, asked.shifter, held_out)
+    loss = validation_loss(asked, groups)
     values = values_of(entries, job.task.metric)
-    return {"items": len(values), "loss": loss, "metric": sum(values) / len(values)}
+    finite = loss if math.isfinite(loss) else None  # training may come to no number
+    return {"items": len(values), "loss": finite, "metric": sum(values) / len(values)}
 
 
 def answered(
@@ -261,12 +264,6 @@ def answered(
     by_id = {item.id: item for item in held_out}
     found = answer(loaded, episodes, groups, how, shifter, title="judging")
     return groups, [judged(each, by_id[each.id], job.task) for each in found]
-
-
-def _loss(learning: Learning) -> float | None:
-    """The held-out items' mean answer loss; None where training came to no number."""
-    loss = validation_loss(learning)
-    return loss if math.isfinite(loss) else None
 
 
 def _row(candidate: Candidate, results: Sequence[Json]) -> Json:
@@ -295,7 +292,7 @@ def _in_a_sentence(job: Job) -> str:
     count = len(candidates(job.settings))
     if job.split.validation:
         return f"by validation loss among {count} candidates"
-    data = "D_t" if job.method.learns_target else "D_s"
+    data = "D_t" if job.method.judged_on_target else "D_s"
     return f"by {job.settings.folds}-fold cross-validation on {data} among {count} candidates"
 
 

@@ -103,12 +103,13 @@ def train(settings: TrainSettings, settle: Settle | None = None) -> Run:
     if _is_done(job):
         return job.run
     try:
-        loaded = load(settings.model, settings.loading) if job.method.stages else None
+        needed = job.method.stages or settings.choose
+        loaded = load(settings.model, settings.loading) if needed else None
         with claimed(folder):
             if _is_done(job):
                 return job.run  # by another process, which was waited for
             settled = settle(job, loaded) if settle else job
-            if loaded:
+            if loaded and job.method.stages:
                 _carry_out(settled, loaded)
             else:
                 _write_down(settled)
@@ -137,7 +138,7 @@ def prepare(settings: TrainSettings) -> Job:
         share=settings.share,
         limit=settings.limit,
         # A method that learns from D_s alone must not look at the target language to stop early.
-        validation_language=settings.target if method.learns_target else task.dominant,
+        validation_language=settings.target if method.judged_on_target else task.dominant,
     )
     if method.contrast:
         translation_pairs(split.dominant, split.target)  # refused before a model is loaded
@@ -210,7 +211,7 @@ def _deciding(settings: TrainSettings, task: Task, split: Split, method: Method)
         "match_steps": settings.match_steps and settings.share < 1 and method.learns_target,
         "choose": [dict(one) for one in candidates(settings)] if settings.choose else [],
         "folds": settings.folds if settings.choose and not split.validation else None,
-        "validation_language": settings.target if method.learns_target else task.dominant,
+        "validation_language": settings.target if method.judged_on_target else task.dominant,
         **learning_settings(settings_with(settings, candidates(settings)[0]), task),
         "patience": settings.patience,
         "chat": settings.chat,
@@ -279,8 +280,8 @@ def _carry_out(job: Job, loaded: Loaded) -> None:
     begun = time.time()
     with taught(job, loaded) as trained:
         method.tune.save(trained.weights, folder / ADAPTER, loaded.model)
-        if trained.last.objective.corpus:
-            trained.last.objective.corpus.vectors().save(folder / ADAPTER)
+        if trained.objective.corpus:
+            trained.objective.corpus.vectors().save(folder / ADAPTER)
     if method.tune.whole_model:
         loaded.tokenizer.save_pretrained(folder / ADAPTER)
     spent = {"seconds": round(time.time() - begun, 1), "peak_memory_bytes": peak_memory()}
@@ -294,11 +295,11 @@ def _carry_out(job: Job, loaded: Loaded) -> None:
 
 @dataclass(frozen=True)
 class Trained:
-    """The weights that a job came to, its record so far, and what its last stage was."""
+    """The weights that a job came to, its record so far, and what was asked of the model."""
 
     weights: Weights
     record: Json
-    last: Learning
+    objective: Objective
 
 
 @contextmanager
@@ -327,11 +328,10 @@ def taught(job: Job, loaded: Loaded) -> Iterator[Trained]:
         _begin(job, record, schedules)
         for number, schedule in enumerate(schedules):
             between = schedule.between_validations * len(steps[number]) // len(schedule.filled)
-            learning = _learning(job, loaded, objective, steps[number], between, weights, number)
-            learn(learning)
+            learn(_learning(job, loaded, objective, steps[number], between, weights, number))
         if corpus:
             corpus.renew()
-        yield Trained(weights, record, learning)
+        yield Trained(weights, record, objective)
 
 
 def rehearse(job: Job, loaded: Loaded) -> None:

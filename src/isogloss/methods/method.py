@@ -79,3 +79,11 @@ class Method:
     def learns_target(self) -> bool:
         """Whether any stage's targets are of the target language; direct transfer's are not."""
         return any("target" in stage.targets for stage in self.stages)
+
+    @property
+    def judged_on_target(self) -> bool:
+        """Whether its settings may be chosen by items of the target language: not what transfers.
+
+        Direct transfer is meant to see none; a method that trains nothing has nothing to transfer.
+        """
+        return not self.stages or self.learns_target
