@@ -99,3 +99,15 @@ def parity_task(folder: Path, *, test: int = 10) -> Path:
                 text += "\n"
             (folder / language / f"{split}.jsonl").write_text(text)
     return folder / "task.yaml"
+
+
+def snapshot(loaded: Loaded) -> dict[str, object]:
+    """Everything of a model that attaching could change."""
+    return {
+        "modules": [(name, id(module)) for name, module in loaded.model.named_modules()],
+        "parameters": [(n, id(p), p.requires_grad) for n, p in loaded.model.named_parameters()],
+        "training": [module.training for module in loaded.model.modules()],
+        "numbers": [float(p.detach().double().sum()) for p in loaded.model.parameters()],
+        "attributes": sorted(vars(loaded.model)),
+        "hooks": sum(len(module._forward_hooks) for module in loaded.model.modules()),
+    }

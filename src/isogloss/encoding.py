@@ -77,13 +77,15 @@ class Encoder:
     """Turns rendered samples into ids and spans for one tokenizer.
 
     `prompt_length` is m, `vocabulary` is V. With `chat`, demonstrations become turns through the
-    tokenizer's chat template; plain text is the default.
+    tokenizer's chat template; plain text is the default. `solved` demonstrations stand inside the
+    prompt already, begin token included, and a sequence goes on from them.
     """
 
     tokenizer: PreTrainedTokenizerBase
     vocabulary: int
     prompt_length: int = 0
     chat: bool = False
+    solved: int = 0
     _pieces: dict[tuple[str, bool], tuple[int, ...]] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -97,12 +99,11 @@ class Encoder:
         """
         ids = list(range(self.vocabulary, self.vocabulary + self.prompt_length))
         prompt = Span(0, len(ids))
-        if not self.chat:
+        if not self.chat and not self.solved:
             ids += self._begin()
         inputs, answers = [], []
-        for sample, frame in zip(
-            demonstrations, self._frames_for(len(demonstrations)), strict=False
-        ):
+        frames = self._frames_for(self.solved + len(demonstrations))[self.solved :]
+        for sample, frame in zip(demonstrations, frames, strict=False):
             ids += self._frame(frame.before)
             inputs.append(_extend(ids, self._content(sample.input)))
             ids += self._frame(frame.between)
@@ -117,7 +118,7 @@ class Encoder:
         Raises:
             DataError: an answer or option without a token, naming the item.
         """
-        frame = self._frames_for(demonstrations)[demonstrations]
+        frame = self._frames_for(self.solved + demonstrations)[-1]
         ids = list(self._frame(frame.before))
         span = _extend(ids, self._content(sample.input))
         ids += self._frame(frame.between)

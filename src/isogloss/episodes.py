@@ -43,7 +43,7 @@ class EpisodeEncoder:
 
         One that is too long for the model, or has less than one token after its first, is left out.
         """
-        plain = dataclasses.replace(self.encoder, prompt_length=0, chat=False)
+        plain = dataclasses.replace(self.encoder, prompt_length=0, chat=False, solved=0)
         begin = plain.demonstration_set(()).ids
         found = [begin + plain.text_ids(self.task.render(example).input) for example in examples]
         longest = self.longest or max(map(len, found), default=0)

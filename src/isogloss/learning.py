@@ -87,7 +87,8 @@ def learn(learning: Learning) -> None:
     _cut_log(learning, int(resume.name.rpartition("-")[2]) if resume else 0)
     try:
         with _checkpointed(learning.loaded.model, learning.settings.gradient_checkpointing):
-            trainer = EpisodeTrainer(learning)
+            with _said_tunable(learning.loaded.model):
+                trainer = EpisodeTrainer(learning)
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     finally:
         learning.loaded.model.eval()  # the Trainer leaves a model in training mode
@@ -119,6 +120,20 @@ def _keep(learning: Learning, folder: Path) -> None:
     learning.tune.save(learning.weights, folder, learning.loaded.model)
     if learning.objective.corpus:
         learning.objective.corpus.save(folder)
+
+
+@contextmanager
+def _said_tunable(model: PreTrainedModel) -> Iterator[None]:
+    """Tell the Trainer that a quantised model has something that learns: it only knows PEFT's."""
+    if not getattr(model, "is_quantized", False):
+        yield
+        return
+    own = model._hf_peft_config_loaded
+    model._hf_peft_config_loaded = True
+    try:
+        yield
+    finally:
+        model._hf_peft_config_loaded = own
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from isogloss.demonstrations.choose import Group
 from isogloss.demonstrations.pairs import Pair
 from isogloss.episodes import EpisodeEncoder, Step
 from isogloss.methods.contrast import Contrast, contrastive_loss
+from isogloss.methods.cpt import PromptAnswer, with_prompt_answers
 from isogloss.methods.losses import AnswerLoss, answer_loss
 from isogloss.model.answer import token_log_probabilities
 from isogloss.model.attention import default_layout
@@ -31,7 +32,8 @@ class Objective:
     """The losses of a stage's steps, for one model.
 
     `demonstrations` is k. `layers` are those that `contrast` compares. A `shifter` is attached to
-    the model; a `corpus` gives it language vectors that are made anew at every epoch.
+    the model; a `corpus` gives it language vectors that are made anew at every epoch. With
+    `prompt_answers` the prompt's own answers are learnt too, as in CPT.
     """
 
     model: PreTrainedModel
@@ -42,6 +44,7 @@ class Objective:
     corpus: Corpus | None = None
     contrast: Contrast | None = None
     layers: tuple[int, ...] = ()
+    prompt_answers: tuple[PromptAnswer, ...] = ()
 
     def tensors(self, step: Step) -> Tensors:
         """A step as tensors, for the data loader."""
@@ -49,6 +52,9 @@ class Objective:
         content["targets"] = torch.tensor(sum(len(group.targets) for group in step.groups))
         if step.groups:
             batch, marks = self._packed(step.groups, self.loss.places)
+            if self.prompt_answers:
+                rows = self.episodes.encoder.vocabulary
+                batch, marks = with_prompt_answers(batch, marks, self.prompt_answers, rows)
             content |= {"batch": batch.tensors(), "is_demonstration": marks}
         if step.pairs:
             content["pairs"] = self._sentences(step.pairs)

@@ -13,6 +13,7 @@ from isogloss.methods.registry import method as method_of
 from isogloss.representation_shift import Shift
 from isogloss.settings import TrainSettings
 from isogloss.tasks.example import Task
+from isogloss.tuning.context_prompt import ContextPrompt
 from isogloss.tuning.full import FullParameters
 
 D = TypeVar("D")
@@ -54,10 +55,11 @@ def settle_method(settings: TrainSettings, task: Task) -> Method:
     """
     method = method_of(settings.method, task.name, task.kind)
     _check_had(settings, method)
+    in_prompt = isinstance(method.tune, ContextPrompt)
     tests = 0 if settings.test_sets == "per-item" else settings.test_sets
     context = _replaced(
         method.context,
-        count=settings.demonstrations,
+        count=None if in_prompt else settings.demonstrations,
         languages=settings.demonstration_languages,
         share=settings.share_demonstrations,
         test_sets=tests,
@@ -75,6 +77,7 @@ def settle_method(settings: TrainSettings, task: Task) -> Method:
             "give --demonstration-loss all or last"
         )
     tune = {own: getattr(settings, name) for name, (own, _) in TUNE_SETTINGS.items()}
+    tune["demonstrations"] = settings.demonstrations if in_prompt else None
     stages = tuple(
         _replaced(stage, epochs=settings.epochs, learning_rate=settings.learning_rate)
         for stage in method.stages
@@ -130,7 +133,10 @@ def _check_had(settings: TrainSettings, method: Method) -> None:
     for name, (own, whose) in TUNE_SETTINGS.items():
         if own not in has:
             _refuse(settings, (name,), whose, f"tunes {method.tune.learns}")
-    if method.context.count == 0 and not settings.demonstrations:
+    if isinstance(method.tune, ContextPrompt):  # of the demonstrations, their languages count
+        tunes = f"tunes {method.tune.learns}"
+        _refuse(settings, CONTEXT_SETTINGS[1:], "demonstrations in context", tunes)
+    elif method.context.count == 0 and not settings.demonstrations:
         lacks = "has none unless --demonstrations is given"
         _refuse(settings, CONTEXT_SETTINGS, "demonstrations in context", lacks)
     if isinstance(method.tune, FullParameters):

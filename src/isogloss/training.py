@@ -28,6 +28,7 @@ from isogloss.errors import ConfigError, DataError
 from isogloss.languages import check_language
 from isogloss.learning import Learning, clear, learn, updates
 from isogloss.methods.contrast import contrast_layers
+from isogloss.methods.cpt import drawn_demonstrations, prompt_answers, without_targets
 from isogloss.methods.method import Method, Stage
 from isogloss.model.layers import blocks
 from isogloss.model.load import (
@@ -64,6 +65,7 @@ from isogloss.tasks.benchmarks import BENCHMARKS, BenchmarkSettings
 from isogloss.tasks.example import Example, Task
 from isogloss.tasks.opening import data_folder, open_task
 from isogloss.tasks.splits import Split, make_split
+from isogloss.tuning.context_prompt import ContextPrompt
 from isogloss.tuning.tuning import StartIds, Weights
 
 COMMON_TOKENS = 5000  # Lester et al. 2021: a prompt starts from the vocabulary's most common pieces
@@ -279,7 +281,7 @@ def _carry_out(job: Job, loaded: Loaded) -> None:
     method, folder = job.method, job.run.folder
     begun = time.time()
     with taught(job, loaded) as trained:
-        method.tune.save(trained.weights, folder / ADAPTER, loaded.model)
+        trained.job.method.tune.save(trained.weights, folder / ADAPTER, loaded.model)
         if trained.objective.corpus:
             trained.objective.corpus.vectors().save(folder / ADAPTER)
     if method.tune.whole_model:
@@ -295,8 +297,12 @@ def _carry_out(job: Job, loaded: Loaded) -> None:
 
 @dataclass(frozen=True)
 class Trained:
-    """The weights that a job came to, its record so far, and what was asked of the model."""
+    """The weights that a job came to, its record so far, and what was asked of the model.
 
+    `job` is the one that was given, with a prompt of demonstrations filled in where it has one.
+    """
+
+    job: Job
     weights: Weights
     record: Json
     objective: Objective
@@ -305,6 +311,7 @@ class Trained:
 @contextmanager
 def taught(job: Job, loaded: Loaded) -> Iterator[Trained]:
     """The model with all that a job learns in it: trained, or gone on with; undone at the end."""
+    job = _with_prompt(job, loaded)
     settings, method = job.settings, job.method
     episodes = episode_encoder(job.task, loaded, method, settings.chat, settings.max_length)
     schedules = [_schedule(job, stage, episodes) for stage in method.stages]
@@ -331,7 +338,7 @@ def taught(job: Job, loaded: Loaded) -> Iterator[Trained]:
             learn(_learning(job, loaded, objective, steps[number], between, weights, number))
         if corpus:
             corpus.renew()
-        yield Trained(weights, record, objective)
+        yield Trained(job, weights, record, objective)
 
 
 def rehearse(job: Job, loaded: Loaded) -> None:
@@ -340,6 +347,7 @@ def rehearse(job: Job, loaded: Loaded) -> None:
     Raises:
         IsoglossError: what `plan` finds.
     """
+    job = _with_prompt(job, loaded)
     settings = job.settings
     episodes = episode_encoder(job.task, loaded, job.method, settings.chat, settings.max_length)
     for number, stage in enumerate(job.method.stages):
@@ -372,8 +380,27 @@ def episode_encoder(
     longest = max_length or context
     if longest is not None and length >= longest:
         raise ConfigError(f"a soft prompt of {length} leaves no room in a context of {longest}")
-    encoder = Encoder(loaded.tokenizer, vocabulary_rows(loaded.model), length, chat)
+    tune = method.tune if method else None
+    solved = tune.demonstrations if isinstance(tune, ContextPrompt) else 0
+    encoder = Encoder(loaded.tokenizer, vocabulary_rows(loaded.model), length, chat, solved)
     return EpisodeEncoder(task, encoder, longest)
+
+
+def _with_prompt(job: Job, loaded: Loaded) -> Job:
+    """The job with the demonstrations that CPT's prompt is made of; they are no targets."""
+    tune, settings = job.method.tune, job.settings
+    if not isinstance(tune, ContextPrompt):
+        return job
+    plain = episode_encoder(job.task, loaded, None, settings.chat, settings.max_length)
+    drawn = drawn_demonstrations(tune, job.method.context, job.split, seed=settings.seed)
+    front = plain.encoder.demonstration_set([job.task.render(item) for item in drawn])
+    method = dataclasses.replace(job.method, tune=tune.filled(front))
+    record = job.record | {
+        "method": dataclasses.asdict(method),
+        "prompt_demonstrations": [f"{item.language}/{item.id}" for item in drawn],
+    }
+    split = without_targets(job.split, drawn)
+    return dataclasses.replace(job, method=method, record=record, split=split)
 
 
 def _schedule(job: Job, stage: Stage, episodes: EpisodeEncoder) -> Schedule:
@@ -467,6 +494,9 @@ def _objective(
         corpus=corpus,
         contrast=method.contrast,
         layers=layers,
+        prompt_answers=(
+            prompt_answers(method.tune) if isinstance(method.tune, ContextPrompt) else ()
+        ),
     )
 
 
@@ -497,7 +527,9 @@ def _start_ids(job: Job, episodes: EpisodeEncoder, loaded: Loaded) -> StartIds:
         seed=job.settings.seed,
     )
     demonstrations = [job.task.render(item) for group in groups for item in group.demonstrations]
-    front = dataclasses.replace(encoder, prompt_length=0).demonstration_set(demonstrations)
+    front = dataclasses.replace(encoder, prompt_length=0, solved=0).demonstration_set(
+        demonstrations
+    )
     return StartIds(
         common=tuple(number for number in range(rows) if number not in special),
         instruction=encoder.text_ids(job.task.wording(job.settings.target).instruction),

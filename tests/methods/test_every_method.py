@@ -63,6 +63,7 @@ def trained(task, model_folder, out, name, **given) -> tuple[Run, Watch]:
 LEARNS = {
     "full": lambda name: True,
     "soft-prompt": lambda name: name.endswith("embed_tokens.prompt"),
+    "context-prompt": lambda name: name.endswith("embed_tokens.prompt"),
     "prefix": lambda name: name.endswith(("embed_tokens.keys", "embed_tokens.values")),
     "lora": lambda name: ".lora_" in name,
 }
@@ -81,7 +82,12 @@ def test_what_should_learn_has_a_gradient_and_nothing_else(task, model_folder, t
     if kind == "full":
         assert reached == {n for n, _ in tiny_loaded("llama").model.named_parameters()}
     else:
-        counts = {"soft-prompt": 1, "prefix": 2, "lora": 63 if name == "dora" else 42}
+        counts = {
+            "soft-prompt": 1,
+            "context-prompt": 1,
+            "prefix": 2,
+            "lora": 63 if name == "dora" else 42,
+        }
         assert len(reached) == counts[kind]
         assert len([n for n in watch.others if not n.endswith(".prompt")]) == 29
 
@@ -132,7 +138,10 @@ def first_loss(run: Run, task, model_folder, name) -> float:
     return total / count
 
 
-@pytest.mark.parametrize("name", [n for n in TRAINED if n not in ("shifcon", "cl-icp-s")])
+OWN_TWINS = ("shifcon", "cl-icp-s", "cpt")  # in tests of their own
+
+
+@pytest.mark.parametrize("name", [n for n in TRAINED if n not in OWN_TWINS])
 def test_the_first_update_minimises_what_a_slow_twin_computes(task, model_folder, tmp_path, name):
     run, _ = trained(task, model_folder, tmp_path, name, max_steps=1)
     assert run.log[0]["loss"] == pytest.approx(first_loss(run, task, model_folder, name), rel=1e-4)

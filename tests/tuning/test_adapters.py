@@ -19,6 +19,7 @@ from isogloss.model.prompt import vocabulary_rows
 from isogloss.packing import pack
 from isogloss.tuning.lora import Lora
 from isogloss.tuning.prefix import Prefix
+from isogloss.tuning.soft_prompt import SoftPrompt
 from isogloss.tuning.tuning import StartIds, Tuning, Weights
 
 IDS = StartIds(tuple(range(10, 200)))
@@ -215,3 +216,14 @@ def test_a_prefix_beyond_the_window_is_refused():
     loaded = tiny_loaded("gemma3", sentencepiece_tokenizer())
     with pytest.raises(ConfigError, match="some layers of the model see only 24 tokens back"):
         Prefix(25).start(loaded.model, IDS, seed=1)
+
+
+@pytest.mark.parametrize("tune", [Lora(), Prefix(5), SoftPrompt(5)], ids=["lora", "prefix", "soft"])
+def test_tensors_outlive_their_file(tune, tmp_path):
+    loaded = tiny_loaded("llama")
+    weights = moved(tune, loaded)
+    tune.save(weights, tmp_path, loaded.model)
+    again = tune.load(tmp_path, loaded.model)
+    for path in tmp_path.glob("*.safetensors"):
+        path.write_bytes(b"")
+    assert all(torch.equal(again[name], weights[name]) for name in weights)

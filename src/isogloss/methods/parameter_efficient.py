@@ -17,6 +17,7 @@ from isogloss.methods.published import (
     preset_of,
 )
 from isogloss.tasks.example import Kind
+from isogloss.tuning.context_prompt import ContextPrompt
 from isogloss.tuning.full import FullParameters
 from isogloss.tuning.lora import Lora
 from isogloss.tuning.prefix import Prefix
@@ -29,6 +30,8 @@ LORA_LEARNING_RATE, LORA_BATCH, LORA_EPOCHS = 2e-4, 8, 3
 PREFIX_LENGTH, PREFIX_LEARNING_RATE = 16, 5e-3
 # Liu and Niehues 2025: LoRA at 5e-4, updates of task and contrastive loss in turn, temperature 0.1.
 ALIGN_LEARNING_RATE, ALIGN_TEMPERATURE = 5e-4, 0.1
+# Blau et al. 2024 by the notebook that comes with PEFT's CPT.
+CPT_LEARNING_RATE, CPT_EPOCHS = 1e-4, 5
 BOTH: tuple[TargetLanguage, ...] = ("dominant", "target")
 
 
@@ -145,3 +148,11 @@ def cl_ict_prompt(task: str, kind: Kind) -> Method:
     """CL-ICT by prompt tuning (Table 5, row PT), which is CL-ICP by another name."""
     summary = "CL-ICP by its name in Table 5"
     return replace(cl_icp(task, kind), name="cl-ict-prompt", section="6.3", summary=summary)
+
+
+def cpt(task: str, kind: Kind) -> Method:
+    """CPT (Blau et al. 2024) on D_t: not in the paper; as many demonstrations as CL-ICP has."""
+    tune = ContextPrompt(preset_of(task, kind).demonstrations)
+    stage = Stage(("target",), CPT_EPOCHS, CPT_LEARNING_RATE)
+    summary = "context-aware prompt tuning: the vectors of one demonstration set, a little changed"
+    return _alone("cpt", "beyond", summary, tune, stage)

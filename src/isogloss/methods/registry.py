@@ -14,6 +14,7 @@ from isogloss.methods.parameter_efficient import (
     cl_ict,
     cl_ict_lora,
     cl_ict_prompt,
+    cpt,
     dora,
     lora,
     mid_align,
@@ -33,6 +34,7 @@ from isogloss.methods.training_free import (
 )
 from isogloss.representation_shift import Shift
 from isogloss.tasks.example import Kind
+from isogloss.tuning.context_prompt import ContextPrompt
 from isogloss.tuning.full import FullParameters
 from isogloss.tuning.lora import Lora
 from isogloss.tuning.prefix import Prefix
@@ -64,6 +66,7 @@ METHODS: Mapping[str, Callable[[str, Kind], Method]] = {
     "prefix-tuning": prefix_tuning,
     "lora": lora,
     "dora": dora,
+    "cpt": cpt,
 }
 
 
@@ -83,6 +86,7 @@ TUNINGS: Mapping[str, type[Tuning]] = {
     "full": FullParameters,
     "lora": Lora,
     "prefix": Prefix,
+    "context-prompt": ContextPrompt,
     "none": Untuned,
 }
 

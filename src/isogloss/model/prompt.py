@@ -6,7 +6,7 @@ other, and no forward pass needs to be rewritten.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import final
 
@@ -14,19 +14,25 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+Vectors = Callable[[Tensor], Tensor]  # what learns, to the prompt's vectors: both (m, width)
+
 
 @final
 class PromptedEmbedding(nn.Module):
     """The model's own embedding, with rows of `prompt` (m, width) for ids from V on.
 
-    `place`: of the last ids seen, each one's row of the prompt, below 0 for other ids.
+    `vectors` gives the rows where they are not the prompt itself. `place`: of the last ids seen,
+    each one's row of the prompt, below 0 for other ids.
     """
 
-    def __init__(self, own: nn.Module, prompt: nn.Parameter, vocabulary: int) -> None:
+    def __init__(
+        self, own: nn.Module, prompt: nn.Parameter, vocabulary: int, vectors: Vectors | None = None
+    ) -> None:
         super().__init__()
         self.own = own
         self.prompt = prompt
         self.vocabulary = vocabulary
+        self.vectors = vectors
         self.place: Tensor | None = None
 
     @property
@@ -42,7 +48,8 @@ class PromptedEmbedding(nn.Module):
         is_prompt = place >= 0
         plain: Tensor = self.own(ids.masked_fill(is_prompt, 0))
         # F.embedding, not indexing: its backward adds in a fixed order, so runs repeat bit for bit.
-        rows = nn.functional.embedding(place.clamp(0, len(self.prompt) - 1), self.prompt)
+        table = self.vectors(self.prompt) if self.vectors else self.prompt
+        rows = nn.functional.embedding(place.clamp(0, len(table) - 1), table)
         return torch.where(is_prompt[..., None], rows.to(plain.dtype), plain)
 
 
@@ -75,17 +82,19 @@ def embedded(model: PreTrainedModel, ids: Sequence[int]) -> Tensor:
 
 
 @contextmanager
-def prompted(model: PreTrainedModel, prompt: nn.Parameter) -> Iterator[PreTrainedModel]:
+def prompted(
+    model: PreTrainedModel, prompt: nn.Parameter, vectors: Vectors | None = None
+) -> Iterator[PreTrainedModel]:
     """The model with a soft prompt: only `prompt` learns, and everything is undone at the end.
 
-    `prompt`: (m, width), fp32, on the model's device.
+    `prompt`: (m, width), fp32, on the model's device. `vectors` makes the prompt's vectors of it.
     """
     own = model.get_input_embeddings()
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     try:
         for parameter in learning:
             parameter.requires_grad_(False)
-        model.set_input_embeddings(PromptedEmbedding(own, prompt, vocabulary_rows(model)))
+        model.set_input_embeddings(PromptedEmbedding(own, prompt, vocabulary_rows(model), vectors))
         yield model
     finally:
         model.set_input_embeddings(own)

@@ -11,16 +11,14 @@ from typing import ClassVar, final
 import torch
 from peft import LoraConfig, TaskType
 from peft.tuners.lora import LoraModel
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel
 
 from isogloss.errors import ConfigError, ModelError
 from isogloss.model.layers import blocks
+from isogloss.tuning.adapter_files import WEIGHTS_FILE, read_tensors, write_adapter
 from isogloss.tuning.tuning import StartIds, Tuning, Weights
 
-WEIGHTS_FILE = "adapter_model.safetensors"
 ADAPTER = "default"  # PEFT's name for the one adapter there is; not in the saved names
 BEFORE = "base_model.model."  # what PEFT puts in front of every saved name
 
@@ -76,28 +74,15 @@ class Lora(Tuning):
 
     def save(self, weights: Weights, folder: Path, model: PreTrainedModel) -> None:
         """PEFT's LoRA adapter: adapter_config.json and adapter_model.safetensors."""
-        folder.mkdir(parents=True, exist_ok=True)
         config = self._config(model)
         config.base_model_name_or_path = model.config.name_or_path
         config.inference_mode = True
-        config.save_pretrained(str(folder))
-        tensors = {_saved(n): p.detach().float().cpu().contiguous() for n, p in weights.items()}
-        try:
-            save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
-        except SafetensorError as error:
-            raise ModelError(f"cannot write {folder / WEIGHTS_FILE}: {error}") from error
+        write_adapter(folder, config, {_saved(n): p for n, p in weights.items()})
 
     def load(self, folder: Path, model: PreTrainedModel) -> Weights:
         """The saved updates, on the model's device."""
         path = folder / WEIGHTS_FILE
-        if not path.is_file():
-            raise ModelError(f"no such adapter file: {path}")
-        try:
-            saved = load_file(path)
-        except (SafetensorError, OSError, ValueError) as error:
-            raise ModelError(
-                f"{path}: found a damaged file ({error}); expected safetensors"
-            ) from None
+        saved = read_tensors(path)
         fresh = self._fresh(model)
         for name, shape in fresh.items():
             found = tuple(saved[_saved(name)].shape) if _saved(name) in saved else None

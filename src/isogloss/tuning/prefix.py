@@ -16,8 +16,6 @@ from typing import Any, ClassVar, final
 
 import torch
 from peft import PrefixTuningConfig, TaskType
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -25,9 +23,14 @@ from isogloss.errors import ConfigError, ModelError
 from isogloss.model.attention import sliding_window
 from isogloss.model.layers import blocks
 from isogloss.model.prompt import PromptedEmbedding, embedding_width, prompted, vocabulary_rows
+from isogloss.tuning.adapter_files import (
+    PROMPT_KEY,
+    read_tensors,
+    write_adapter,
+    write_tensors,
+)
 from isogloss.tuning.tuning import StartIds, Tuning, Weights
 
-PEFT_FILE = "adapter_model.safetensors"
 OWN_FILE = "prefix.safetensors"  # what is learnt, before the layers' norms and rotation
 KEYS, VALUES = "keys", "values"
 
@@ -112,7 +115,6 @@ class Prefix(Tuning):
 
     def save(self, weights: Weights, folder: Path, model: PreTrainedModel) -> None:
         """PEFT's prefix-tuning adapter, and prefix.safetensors with what is learnt itself."""
-        folder.mkdir(parents=True, exist_ok=True)
         keys, values = self._cached(weights, model)  # (layers, heads, m, width of a head) each
         layers, heads, _, width = keys.shape
         config = PrefixTuningConfig(
@@ -126,28 +128,15 @@ class Prefix(Tuning):
             base_model_name_or_path=model.config.name_or_path,
             inference_mode=True,
         )
-        config.save_pretrained(str(folder))
         # PEFT reads (m, layers * 2, heads, width): each layer's keys, then its values.
         both = torch.stack([keys, values], dim=1).permute(3, 0, 1, 2, 4).reshape(self.length, -1)
-        own = {name: parameter.detach().cpu().contiguous() for name, parameter in weights.items()}
-        files = {PEFT_FILE: {"prompt_embeddings": both.contiguous()}, OWN_FILE: own}
-        for name, tensors in files.items():
-            try:
-                save_file(tensors, folder / name, metadata={"format": "pt"})
-            except SafetensorError as error:
-                raise ModelError(f"cannot write {folder / name}: {error}") from error
+        write_adapter(folder, config, {PROMPT_KEY: both})
+        write_tensors(folder / OWN_FILE, weights)
 
     def load(self, folder: Path, model: PreTrainedModel) -> Weights:
         """The saved prefix, on the model's device."""
         path = folder / OWN_FILE
-        if not path.is_file():
-            raise ModelError(f"no such adapter file: {path}")
-        try:
-            saved = load_file(path)
-        except (SafetensorError, OSError, ValueError) as error:
-            raise ModelError(
-                f"{path}: found a damaged file ({error}); expected safetensors"
-            ) from None
+        saved = read_tensors(path)
         weights = {}
         for what in (KEYS, VALUES):
             wanted = (len(blocks(model)), self.length, _projections(model, 0)[what].out_features)

@@ -10,18 +10,16 @@ from typing import ClassVar, Literal, final
 
 import torch
 from peft import PromptTuningConfig, TaskType
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from isogloss.errors import ConfigError, ModelError
+from isogloss.errors import ConfigError
 from isogloss.model.prompt import embedded, embedding_width, prompted
+from isogloss.tuning.adapter_files import PROMPT_KEY as KEY
+from isogloss.tuning.adapter_files import WEIGHTS_FILE, check_shape, read_prompt, write_adapter
 from isogloss.tuning.tuning import StartIds, Tuning, Weights
 
 PromptStart = Literal["vocabulary", "text", "labels", "demonstrations", "normal", "file"]
-WEIGHTS_FILE = "adapter_model.safetensors"
-KEY = "prompt_embeddings"
 
 
 @final
@@ -70,7 +68,6 @@ class SoftPrompt(Tuning):
 
     def save(self, weights: Weights, folder: Path, model: PreTrainedModel) -> None:
         """PEFT's prompt-tuning adapter: adapter_config.json and adapter_model.safetensors."""
-        folder.mkdir(parents=True, exist_ok=True)
         text = model.config.get_text_config()
         config = PromptTuningConfig(
             task_type=TaskType.CAUSAL_LM,
@@ -82,22 +79,13 @@ class SoftPrompt(Tuning):
             base_model_name_or_path=model.config.name_or_path,
             inference_mode=True,
         )
-        config.save_pretrained(str(folder))
-        vectors = weights[KEY].detach().float().cpu().contiguous()
-        try:
-            save_file({KEY: vectors}, folder / WEIGHTS_FILE, metadata={"format": "pt"})
-        except SafetensorError as error:
-            raise ModelError(f"cannot write {folder / WEIGHTS_FILE}: {error}") from error
+        write_adapter(folder, config, {KEY: weights[KEY]})
 
     def load(self, folder: Path, model: PreTrainedModel) -> Weights:
         """The saved vectors, on the model's device."""
         vectors = read_prompt(folder / WEIGHTS_FILE)
         wanted = (self.length, embedding_width(model))
-        if tuple(vectors.shape) != wanted:
-            raise ModelError(
-                f"{folder / WEIGHTS_FILE}: found a soft prompt of shape {tuple(vectors.shape)}; "
-                f"expected {wanted} for this model, so it was made with another one"
-            )
+        check_shape(folder / WEIGHTS_FILE, "a soft prompt", vectors, wanted)
         return {KEY: nn.Parameter(vectors.to(model.device))}
 
     def _vectors(self, model: PreTrainedModel, ids: StartIds, seed: int) -> Tensor:
@@ -135,20 +123,3 @@ class SoftPrompt(Tuning):
                 "this model's"
             )
         return vectors
-
-
-def read_prompt(path: Path) -> Tensor:
-    """The vectors of a saved soft prompt, fp32, (m, width).
-
-    Raises:
-        ModelError: the file is missing, damaged, or holds no `prompt_embeddings`.
-    """
-    if not path.is_file():
-        raise ModelError(f"no such adapter file: {path}")
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(f"{path}: found a damaged file ({error}); expected safetensors") from None
-    if KEY not in tensors or tensors[KEY].dim() != 2:
-        raise ModelError(f"{path}: found {sorted(tensors)}; expected '{KEY}' of two dimensions")
-    return tensors[KEY].float()
