@@ -10,7 +10,7 @@ import pytest
 
 import isogloss
 from conftest import byte_level_tokenizer
-from isogloss import training
+from isogloss import staging, training
 from isogloss.demonstrations.choose import Demonstrations, Pool
 from isogloss.encoding import Encoder
 from isogloss.episodes import EpisodeEncoder, Schedule, plan
@@ -112,7 +112,7 @@ def test_updates_of_a_share(method, share, accumulated, wanted, task, model_fold
 
 def _updates(job: training.Job) -> list[int]:
     episodes = EpisodeEncoder(job.task, Encoder(byte_level_tokenizer(), 420, 1), None)
-    made = [training._schedule(job, stage, episodes) for stage in job.method.stages]
+    made = [staging.schedule_of(job, stage, episodes) for stage in job.method.stages]
     return [updates(one.steps((), alternate=False), job.settings) for one in made]
 
 

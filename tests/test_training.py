@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import isogloss
-from isogloss import training
+from isogloss import staging, training
+from isogloss.errors import ConfigError
 from isogloss.learning import COMPLETE, last_checkpoint
 from isogloss.methods.method import Stage
 from isogloss.methods.published import cl_icp
@@ -480,7 +481,7 @@ def test_all_parameters_with_accumulation_and_checkpointing(task, model_folder, 
 def test_the_validation_loss_does_not_depend_on_its_rows(task, model_folder, tmp_path, monkeypatch):
     options = dict(epochs=1, max_steps=1, learning_rate=1e-3)
     one = trained(task, model_folder("llama"), tmp_path / "a", "ft", **options)
-    monkeypatch.setattr(training, "VALIDATED", 4)
+    monkeypatch.setattr(staging, "VALIDATED", 4)
     two = trained(task, model_folder("llama"), tmp_path / "b", "ft", **options)
     first, second = (
         [entry["eval_loss"] for entry in run.log if "eval_loss" in entry] for run in (one, two)
@@ -498,3 +499,11 @@ def test_the_key_does_not_depend_on_where_one_stands(task, model_folder, tmp_pat
     (tmp_path / "mine.safetensors").write_bytes(b"anything")
     monkeypatch.chdir(tmp_path)
     assert key() == first
+
+
+def test_several_processes_are_refused(task, model_folder, tmp_path, monkeypatch):
+    """Each would learn alone from its own gradients."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="runs in one process, and WORLD_SIZE says 2"):
+        isogloss.train(task, model=model_folder("llama"), target="tr", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()

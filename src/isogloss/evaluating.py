@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from isogloss.answering import Answering, Prediction, answer
-from isogloss.demonstrations.choose import Demonstrations, Group, Pool
+from isogloss.answering import Answering, answer
+from isogloss.demonstrations.choose import Demonstrations, Group
 from isogloss.demonstrations.schedule import test_groups
 from isogloss.episodes import EpisodeEncoder, fit
-from isogloss.errors import ConfigError, DataError, RunError
+from isogloss.errors import DataError, RunError
+from isogloss.finished import Opened, check_shift, open_finished
 from isogloss.intervals import bootstrap_interval, mcnemar_exact, paired_bootstrap
 from isogloss.languages import check_language
-from isogloss.methods.method import Method
-from isogloss.methods.registry import method_from
-from isogloss.model.load import Loaded, ModelOptions, identify, load, resolve_dtype
-from isogloss.pooling import make_pool
-from isogloss.representation_shift import Shifter, load_vectors, shifting
+from isogloss.model.load import Loaded
+from isogloss.representation_shift import Shifter
 from isogloss.runs import (
     PREDICTIONS,
     SCORES,
     Json,
     Run,
-    finished_run,
     json_text,
     key_of,
     lines_text,
@@ -37,13 +32,10 @@ from isogloss.runs import (
     write_lines,
     write_together,
 )
-from isogloss.settings import EvaluateSettings, PredictSettings
-from isogloss.tasks.benchmarks import BenchmarkSettings
+from isogloss.scoring import judged, values_of
+from isogloss.settings import EvaluateSettings
 from isogloss.tasks.example import Example, Task
-from isogloss.tasks.metrics import exact_match, f1
-from isogloss.tasks.opening import open_task
-from isogloss.tasks.splits import Split, make_split, read_test
-from isogloss.training import data_digests, episode_encoder
+from isogloss.tasks.splits import read_test
 
 EVALUATIONS = "evaluations"
 
@@ -87,150 +79,6 @@ class Scores:
         )
         head = f"{self.content['task']} {self.content['language']}: {self.content['metric']}"
         return f"<table><caption>{head}</caption>{body}</table>"
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A finished run with its task, data and method, checked to be what they were at training."""
-
-    run: Run
-    record: Json
-    task: Task
-    split: Split
-    method: Method
-    model_name: str
-    dtype: str
-
-    def load(self, device: str) -> Loaded:
-        """The run's base model."""
-        recorded = self.record["model"]
-        options = ModelOptions(
-            dtype=self.dtype,  # type: ignore[arg-type]
-            device=device,
-            attention=recorded["attention"],
-            quantization=recorded["quantization"],
-            remote_code=recorded["remote_code"],
-        )
-        return load(self.model_name, options)
-
-    @contextmanager
-    def tuned(self, loaded: Loaded) -> Iterator[Shifter | None]:
-        """The base model with what was learnt in it, and with the method's shift."""
-        tune, shift = self.method.tune, self.method.shift
-        vectors = load_vectors(self.run.adapter) if shift and shift.back == "corpus" else None
-        weights = tune.load(self.run.adapter, loaded.model)
-        with (
-            tune.attached(loaded.model, weights),
-            shifting(loaded.model, shift, vectors) as shifter,
-        ):
-            yield shifter
-
-    def pool(self, context: Demonstrations) -> Pool:
-        """The training items that demonstrations come from (Section 6.1)."""
-        return make_pool(self.split.dominant, self.split.target, context)
-
-    def context(self, settings: EvaluateSettings | PredictSettings) -> Demonstrations:
-        """The demonstrations that are asked for: the run's own, none, or others."""
-        own = self.method.context
-        if settings.demonstrations == "from-run":
-            if settings.demonstration_languages is not None:
-                raise ConfigError(
-                    "demonstration languages say nothing of the run's own demonstrations; give "
-                    "their number too, such as --demonstrations 3"
-                )
-            return own
-        count = 0 if settings.demonstrations == "none" else settings.demonstrations
-        languages = settings.demonstration_languages or own.languages
-        return dataclasses.replace(own, count=count, languages=languages)
-
-    def answering(self, settings: EvaluateSettings | PredictSettings) -> Answering:
-        """How answers are found."""
-        return Answering(
-            settings.normalisation,
-            settings.batch_size,
-            settings.max_new_tokens,
-            self.method.calibration,
-        )
-
-    def episodes(self, loaded: Loaded, *, tuned: bool) -> EpisodeEncoder:
-        """The encoder of its episodes, with the soft prompt or without."""
-        method = self.method if tuned else None
-        return episode_encoder(
-            self.task, loaded, method, self.record["chat"], self.record["max_length"]
-        )
-
-
-def open_finished(folder: str, *, model: str | None, data: str | None, dtype: str | None) -> Opened:
-    """A finished run, refused where its model or data are not those it was trained with.
-
-    Raises:
-        RunError: the run is missing, unfinished or damaged, or model or data are others.
-    """
-    run = finished_run(folder)
-    record = run.record
-    source = record["source"]
-    task = task_of(record, data)
-    split = make_split(
-        task,
-        record["target"],
-        seed=record["seed"],
-        share=record["share"],
-        limit=record["limit"],
-        validation_language=record.get("validation_language"),
-    )
-    _check_data(run, record, split)
-    name = model or source["model"]
-    found = identify(name, remote_code=record["model"]["remote_code"])
-    if found != record["model"]["fingerprint"]:
-        raise RunError(
-            f"{run.folder} was made with the model '{source['model']}'; '{name}' is "
-            "another model (its files differ), and the adapter does not fit it"
-        )
-    wanted_dtype = dtype or record["model"]["dtype"]
-    resolved = str(resolve_dtype(ModelOptions(dtype=wanted_dtype))).removeprefix("torch.")  # type: ignore[arg-type]
-    return Opened(run, record, task, split, _method(record), name, resolved)
-
-
-def _method(record: Json) -> Method:
-    """The run's method, its shift at the layers that training chose."""
-    method, layers = method_from(record["method"]), record.get("layers")
-    if method.shift is None or layers is None:
-        return method
-    shift = dataclasses.replace(method.shift, layers=(layers["to"], layers["back"]))
-    return dataclasses.replace(method, shift=shift)
-
-
-def check_shift(opened: Opened, language: str) -> None:
-    """Refuse a language that the run's shift has no vector of.
-
-    Raises:
-        ConfigError: the shift is by language vectors, which the run has of two languages.
-    """
-    shift, known = opened.method.shift, (opened.record["dominant"], opened.record["target"])
-    if shift and shift.back == "corpus" and language not in known:
-        raise ConfigError(
-            f"the run shifts by language vectors, which it has of {' and '.join(known)}, not of "
-            f"'{language}'; train it with that target"
-        )
-
-
-def task_of(record: Json, data: str | None) -> Task:
-    """The task of a run's record, from where it was found or where its data is now."""
-    recorded, source = record["task"]["settings"], record["source"]
-    wanted = {"raw_questions", "split_rule", "wording"} & set(recorded)
-    benchmark = BenchmarkSettings(**{name: recorded[name] for name in wanted})
-    return open_task(source["task"], data or source["data"], benchmark)
-
-
-def _check_data(run: Run, record: Json, split: Split) -> None:
-    """Refuse data that changed since training; files may have moved."""
-    then, now = record["data"], data_digests(split)
-    changed = sorted(name for name in then if then[name] != now.get(name))
-    if changed:
-        raise RunError(
-            f"{run.folder}: the data changed since training ({', '.join(changed)}); "
-            "evaluate on the data it was trained with, or train again"
-        )
 
 
 def evaluate(settings: EvaluateSettings) -> Scores:
@@ -377,38 +225,6 @@ def _tokens(episodes: EpisodeEncoder, group: Group) -> int:
     """The tokens that stand before the answers of a group's targets, in all."""
     encoded = episodes.group(group)
     return sum(len(encoded.demonstrations.ids) + len(each.ids) for each in encoded.targets)
-
-
-def judged(prediction: Prediction, example: Example, task: Task) -> Json:
-    """A prediction beside the right answer: `correct` for options, EM and F1 for spans.
-
-    zh has MLQA's mixed segmentation (Lewis et al. 2020) as a second pair of columns.
-    """
-    entry = prediction.entry() | {"answer": list(example.answers)}
-    if task.kind != "span":
-        return entry | {
-            "answer": example.answers[0],
-            "correct": prediction.prediction in example.answers,
-        }
-    language, text = example.language, prediction.text
-    scores = {
-        "exact_match": exact_match(text, example.answers, language=language),
-        "f1": f1(text, example.answers, language=language),
-    }
-    if language == "zh":
-        scores["exact_match_mixed"] = exact_match(
-            text, example.answers, language=language, rule="mixed"
-        )
-        scores["f1_mixed"] = f1(text, example.answers, language=language, rule="mixed")
-    return entry | scores
-
-
-COLUMNS = {"accuracy": "correct"}  # a metric's column in predictions.jsonl, where the names differ
-
-
-def values_of(entries: Sequence[Mapping[str, Any]], metric: str) -> list[float]:
-    """The items' values of a metric, in [0, 1]."""
-    return [float(entry[COLUMNS.get(metric, metric)]) for entry in entries]
 
 
 def _content(

@@ -16,14 +16,16 @@ from typing import final
 
 from isogloss.candidates import settings_with
 from isogloss.errors import ConfigError
-from isogloss.evaluating import COLUMNS, open_finished
+from isogloss.finished import open_finished
+from isogloss.jobs import Job, prepare
 from isogloss.model.load import Loaded
 from isogloss.runs import Json, Run, claimed, read_json_file, write_json_file
+from isogloss.scoring import COLUMNS
 from isogloss.selecting import JUDGED, answered, folds, lighten, with_candidate, without
 from isogloss.settings import TrainSettings
 from isogloss.tasks.example import Example, Task
 from isogloss.tasks.splits import Split, make_split
-from isogloss.training import Job, prepare, taught
+from isogloss.training import taught
 
 HELD_OUT = "held_out"
 

@@ -9,10 +9,10 @@ from isogloss.errors import ConfigError, DataError
 from isogloss.languages import check_language
 from isogloss.model.load import load
 from isogloss.settings import LayersSettings
+from isogloss.staging import episode_encoder
 from isogloss.tasks.benchmarks import BenchmarkSettings
 from isogloss.tasks.opening import open_task
 from isogloss.tasks.splits import make_split
-from isogloss.training import episode_encoder
 
 FIGURES = (".png", ".svg")
 

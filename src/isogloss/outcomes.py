@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, final
 
 from isogloss.errors import RunError
-from isogloss.evaluating import COLUMNS, EVALUATIONS
+from isogloss.evaluating import EVALUATIONS
 from isogloss.runs import (
     PREDICTIONS,
     SCORES,
@@ -19,6 +19,7 @@ from isogloss.runs import (
     read_json_file,
     read_lines,
 )
+from isogloss.scoring import COLUMNS
 
 AS_GIVEN = "as given"  # how a setting was chosen where run.json says nothing else
 

@@ -11,7 +11,7 @@ from isogloss.demonstrations.choose import Demonstrations, Pool
 from isogloss.demonstrations.schedule import test_groups
 from isogloss.episodes import fit
 from isogloss.errors import ConfigError, DataError, Problem
-from isogloss.evaluating import Opened, check_shift, open_finished
+from isogloss.finished import Opened, check_shift, open_finished
 from isogloss.languages import check_language
 from isogloss.pooling import make_pool
 from isogloss.runs import key_of, write_lines

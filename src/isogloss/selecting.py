@@ -22,7 +22,7 @@ from isogloss.candidates import Candidate, candidates, in_words, settings_with
 from isogloss.demonstrations.choose import Group
 from isogloss.episodes import EpisodeEncoder
 from isogloss.errors import ConfigError, DataError, IsoglossError, RunError
-from isogloss.evaluating import judged, values_of
+from isogloss.jobs import Job, learning_settings
 from isogloss.learning import validation_loss
 from isogloss.methods.published import CL_ICP, MTL_EPOCHS, TL_EPOCHS
 from isogloss.model.load import Loaded
@@ -36,18 +36,13 @@ from isogloss.runs import (
     read_json_file,
     write_json_file,
 )
+from isogloss.scoring import judged, values_of
 from isogloss.settings import TrainSettings
 from isogloss.settling import settle_method
+from isogloss.staging import rehearse, validation_groups
 from isogloss.tasks.example import Example, Task
 from isogloss.tasks.splits import Split
-from isogloss.training import (
-    Job,
-    Trained,
-    learning_settings,
-    rehearse,
-    taught,
-    validation_groups,
-)
+from isogloss.training import Trained, taught
 
 SELECTION, JUDGED = "selection", "judged.json"
 PUBLISHED: Mapping[str, Mapping[str, Any]] = {  # methods whose numbers Appendix B.2 gives, by task

@@ -12,7 +12,7 @@ import pytest
 
 import isogloss
 from conftest import ARCHITECTURES, byte_level_tokenizer
-from isogloss import evaluating, settings, training
+from isogloss import evaluating, finished, settings, training
 from isogloss.cli import card, listings, report, tasks
 from isogloss.cli.main import main
 from isogloss.errors import ConfigError
@@ -514,7 +514,7 @@ def test_evaluating_twice_scores_once(told, run, monkeypatch):
         raise AssertionError("nothing is scored twice")
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluating, "load", never)
+        patch.setattr(finished, "load", never)
         assert told("evaluate", run) == first
     real, scored = evaluating.answer, []
     monkeypatch.setattr(

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import isogloss
 from helpers import parity_task
-from isogloss import training
+from isogloss import staging, training
 from isogloss.errors import ConfigError
 from isogloss.judging import judge
 from isogloss.learning import EpisodeTrainer
@@ -86,14 +86,14 @@ def test_what_stands_in_the_prompt_is_no_target(task, model_folder, tmp_path):
 def test_a_folds_prompt_holds_none_of_its_items(task, model_folder, tmp_path, monkeypatch):
     given = settings(task, model_folder("llama"), out=tmp_path, epochs=1, folds=2, demonstrations=2)
     run, seen = training.train(given), []
-    plain = training.drawn_demonstrations
+    plain = staging.drawn_demonstrations
 
     def spy(tune, context, split, *, seed):
         drawn = plain(tune, context, split, seed=seed)
         seen.append(({i.id for i in split.target}, {i.id for i in drawn}))
         return drawn
 
-    monkeypatch.setattr(training, "drawn_demonstrations", spy)
+    monkeypatch.setattr(staging, "drawn_demonstrations", spy)
     found = judge(given, run)
     assert len(seen) == 2
     for learnt, drawn in seen:

@@ -9,7 +9,7 @@ from pathlib import Path
 from isogloss.card.facts import CardSettings, Facts
 from isogloss.card.front import front
 from isogloss.card.text import text
-from isogloss.evaluating import task_of
+from isogloss.finished import task_of
 from isogloss.runs import finished_run, write_together
 
 CARD = "README.md"

@@ -9,13 +9,13 @@ from typing import Any, final
 
 from isogloss.errors import ConfigError, IsoglossError
 from isogloss.experiments.grid import Cell
+from isogloss.jobs import prepare
 from isogloss.judging import held_out_folds
 from isogloss.methods.method import Method
 from isogloss.methods.registry import METHODS, method
 from isogloss.model.load import identify
 from isogloss.settings import CompareSettings, TrainSettings, settings_from
 from isogloss.tasks.example import Task
-from isogloss.training import prepare
 
 AUTO, ZERO_SHOT = "auto", "zero-shot"
 COMMON = (  # settings of every run, as the user gave them

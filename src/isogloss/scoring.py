@@ -1,0 +1,44 @@
+"""Answers beside the right ones, item by item (Section 6.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from isogloss.answering import Prediction
+from isogloss.runs import (
+    Json,
+)
+from isogloss.tasks.example import Example, Task
+from isogloss.tasks.metrics import exact_match, f1
+
+COLUMNS = {"accuracy": "correct"}  # a metric's column in predictions.jsonl, where the names differ
+
+
+def judged(prediction: Prediction, example: Example, task: Task) -> Json:
+    """A prediction beside the right answer: `correct` for options, EM and F1 for spans.
+
+    zh has MLQA's mixed segmentation (Lewis et al. 2020) as a second pair of columns.
+    """
+    entry = prediction.entry() | {"answer": list(example.answers)}
+    if task.kind != "span":
+        return entry | {
+            "answer": example.answers[0],
+            "correct": prediction.prediction in example.answers,
+        }
+    language, text = example.language, prediction.text
+    scores = {
+        "exact_match": exact_match(text, example.answers, language=language),
+        "f1": f1(text, example.answers, language=language),
+    }
+    if language == "zh":
+        scores["exact_match_mixed"] = exact_match(
+            text, example.answers, language=language, rule="mixed"
+        )
+        scores["f1_mixed"] = f1(text, example.answers, language=language, rule="mixed")
+    return entry | scores
+
+
+def values_of(entries: Sequence[Mapping[str, Any]], metric: str) -> list[float]:
+    """The items' values of a metric, in [0, 1]."""
+    return [float(entry[COLUMNS.get(metric, metric)]) for entry in entries]
