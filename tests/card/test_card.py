@@ -195,6 +195,31 @@ def test_the_code_of_a_chat_runs(tmp_path, model_folder, monkeypatch, capsys):
     assert names["prompt"].endswith("<|turn|>assistant\n")
 
 
+@pytest.mark.filterwarnings("ignore:Position ids are not supported")
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ("cpt", "The prompt that was learnt is 3 solved items"),
+        ("lora", "In training each question stood alone."),
+        ("prefix-tuning", "In training each question stood alone."),
+    ],
+)
+def test_the_code_of_every_adapter_runs(method, words, tmp_path, model_folder, monkeypatch, capsys):
+    model = model_folder("gemma3")
+    task = write_numbers(tmp_path / "task")
+    run = isogloss.train(
+        task, model=model, target="tr", out=tmp_path / "runs", method=method, max_steps=1
+    )
+    text = write_card(run.folder, CardSettings(base_model=str(model))).text
+    assert words in text
+    monkeypatch.chdir(run.adapter)
+    names: dict = {}
+    exec(code_of(text), names)
+    # CPT's prompt has the begin token already.
+    assert ("add_special_tokens=False" in code_of(text)) is (method == "cpt")
+    assert names["written"].shape[1] > names["ids"].input_ids.shape[1]
+
+
 def test_a_benchmark_has_its_place_on_the_hub(tmp_path, model_folder):
     run = isogloss.train(
         "xcopa",

@@ -22,16 +22,25 @@ def loading(facts: Facts, settings: CardSettings) -> str:
         lines += [f'base = "{base}"', setting, "tokenizer = AutoTokenizer.from_pretrained(base)"]
         lines += ["model = AutoModelForCausalLM.from_pretrained(base)"]
         lines += ["model = PeftModel.from_pretrained(model, adapter)"]
-    code = "\n".join([*lines, "", *_prompt_lines(facts), "", *_GENERATE])
+    code = "\n".join([*lines, "", *_prompt_lines(facts), "", *_generate_lines(facts)])
     return "\n\n".join([f"```python\n{code}\n```", _how_it_is_asked(facts)])
 
 
-_GENERATE = (
-    'ids = tokenizer(prompt, return_tensors="pt")',
-    "with torch.no_grad():",
-    "    written = model.generate(**ids, max_new_tokens=16, do_sample=False)",
-    "print(tokenizer.decode(written[0][ids.input_ids.shape[1] :], skip_special_tokens=True))",
-)
+def _generate_lines(facts: Facts) -> list[str]:
+    """The lines that write an answer; a prompt of demonstrations has the begin token already."""
+    begun = ", add_special_tokens=False" if _in_prompt(facts) else ""
+    return [
+        f'ids = tokenizer(prompt, return_tensors="pt"{begun})',
+        "with torch.no_grad():",
+        "    written = model.generate(**ids, max_new_tokens=16, do_sample=False)",
+        "print(tokenizer.decode(written[0][ids.input_ids.shape[1] :], skip_special_tokens=True))",
+    ]
+
+
+def _in_prompt(facts: Facts) -> int:
+    """How many demonstrations are the prompt itself: in CPT."""
+    tune = facts.record["method"]["tune"]
+    return int(tune["demonstrations"]) if tune["name"] == "context-prompt" else 0
 
 
 def _prompt_lines(facts: Facts) -> list[str]:
@@ -76,6 +85,8 @@ def _how_it_is_asked(facts: Facts) -> str:
             "target": f"in `{facts.record['target']}`",
         }.get(context["languages"], "")
         words = f"In training {context['count']} solved items {whose} stood before each question."
+    elif solved := _in_prompt(facts):
+        words = f"The prompt that was learnt is {solved} solved items; a question follows it alone."
     else:
         words = "In training each question stood alone."
     return (
