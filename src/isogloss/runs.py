@@ -248,11 +248,7 @@ def claimed(folder: Path) -> Iterator[None]:
 def _locked(place: Path) -> int:
     """An open file that no other process holds and that still lies at its place."""
     while True:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            claim = os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:
-            continue  # another process took the empty folder away
+        claim = _opened(place)
         try:
             fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -266,6 +262,18 @@ def _locked(place: Path) -> int:
             if os.path.samestat(os.fstat(claim), place.stat()):
                 return claim
         os.close(claim)  # its holder took it away while we waited
+
+
+def _opened(place: Path, tries: int = 100) -> int:
+    """The claim's file in its folder, which another process may take away meanwhile if empty."""
+    for left in reversed(range(tries)):
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            return os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
+        except (FileNotFoundError, FileExistsError):
+            if not left:
+                raise
+    raise AssertionError("the last try gives a file or raises")
 
 
 def clear_folder(folder: Path, *, keep: str) -> None:
