@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import mean
 from typing import Any, final
@@ -189,7 +189,7 @@ def _row(name: str, cell: Cell | None, held_out: Score | None, outcomes: Sequenc
         "score": estimate and estimate.value,
         "low": estimate and estimate.low,
         "high": estimate and estimate.high,
-        "marks": marks(cell) if cell else "",
+        "marks": marks(replace(cell, best_baseline=None)) if cell else "",
         "rank": cell.rank if cell else None,
         "held_out": held_out and held_out.value,
         **{fact: _mean([each.facts.get(fact) for each in outcomes]) for fact in FACTS},
