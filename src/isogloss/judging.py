@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
-from isogloss.candidates import settings_with
 from isogloss.errors import ConfigError
 from isogloss.finished import open_finished
 from isogloss.jobs import Job, prepare
@@ -35,8 +34,9 @@ HELD_OUT = "held_out"
 class HeldOut:
     """How a run did on held-out items.
 
-    `values` are the metric's in [0, 1] by item id. `losses` are, where items have options, the
-    negative log of the right one's share among them, in nats. `by` says in words what was held out.
+    `values` are the metric's in [0, 1] by item id. `losses` are, where items have options and the
+    run came to numbers, the negative log of the right one's share among them, in nats. `by` says in
+    words what was held out.
     """
 
     by: str
@@ -109,10 +109,7 @@ def _as_trained(job: Job, run: Run) -> Job:
     """The job with the settings that were chosen for the run."""
     selection = run.record.get("selection")
     chosen = selection["candidates"][selection["chosen"]]["settings"] if selection else {}
-    if not chosen:
-        settings = settings_with(job.settings, {}) if job.settings.choose else job.settings
-        return dataclasses.replace(job, settings=settings)
-    return with_candidate(job, chosen, job.split, run)
+    return with_candidate(job, chosen, job.split, run) if chosen else job
 
 
 def _judged(settings: TrainSettings, job: Job) -> tuple[str, list[Json]]:
@@ -173,6 +170,7 @@ def _entry(entry: Json, task: Task) -> Json:
     if scores:
         top = max(scores.values())
         total = math.log(sum(math.exp(score - top) for score in scores.values()))
-        loss = top + total - scores[entry["answer"]]
+        found = top + total - scores[entry["answer"]]
+        loss = found if math.isfinite(found) else None  # training may come to no number
     value = float(entry[COLUMNS.get(task.metric, task.metric)])
     return {"id": entry["id"], "value": value, "loss": loss}

@@ -115,3 +115,10 @@ def test_zero_shot_itself_may_be_the_best():
         f"No method beats zero-shot: it is the best of 2 methods by {BY} (accuracy 1.000, 1 seed), "
         "so nothing needs to be trained."
     )
+
+
+def test_a_run_that_came_to_no_numbers_has_no_loss_to_rank_it_by():
+    broken = HeldOut(BY, {"i0": 1.0, "i1": 0.0}, {"i0": 0.1})
+    found = judged(a={1: broken}, b={1: held(1, 0, losses=(5, 5))})
+    assert held_out_scores(found)["a"].loss is None
+    assert recommend(found, "accuracy", {}).method == "b"

@@ -74,7 +74,7 @@ def _rank(score: Score) -> tuple[float, float]:
 
 def _score(found: Sequence[tuple[Run, HeldOut]], seeds: Sequence[int]) -> Score:
     held = [each for _, each in found]
-    losses = [mean(each.losses.values()) for each in held if each.losses]
+    losses = [mean(each.losses.values()) for each in held if len(each.losses) == len(each.values)]
     return Score(
         mean(mean(each.values.values()) for each in held),
         mean(losses) if len(losses) == len(held) else None,

@@ -15,6 +15,7 @@ from isogloss.methods.method import Method
 from isogloss.methods.registry import METHODS, method
 from isogloss.model.load import identify
 from isogloss.settings import CompareSettings, TrainSettings, settings_from
+from isogloss.tasks.benchmarks import BENCHMARKS
 from isogloss.tasks.example import Task
 
 AUTO, ZERO_SHOT = "auto", "zero-shot"
@@ -114,12 +115,13 @@ def _given(settings: CompareSettings, name: str, task: Task) -> dict[str, Any]:
 
 def _cells(settings: CompareSettings, task: Task, names: Sequence[str]) -> list[Cell]:
     """All methods with the first seed, then with the next: a whole table stands early."""
-    place = Path(settings.task)
+    own = settings.task not in BENCHMARKS and Path(settings.task).exists()
+    place = str(Path(settings.task).resolve()) if own else settings.task
     return [
         Cell(
             row=name,
             model=settings.model,
-            task=str(place.resolve()) if place.exists() else settings.task,
+            task=place,
             language=settings.target,
             seed=seed,
             share=settings.share,
