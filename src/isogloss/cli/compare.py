@@ -48,7 +48,7 @@ def _tell(made: Compared) -> None:
     if made.recommendation:
         say(made.recommendation.why)
         say(f"use it: isogloss predict {made.folder / 'best'} --field NAME=TEXT")
-        say(f"all numbers: isogloss report {made.folder}")
+        say(f"all numbers: isogloss report {made.folder} --baseline zero-shot")
 
 
 def _shown(row: Json) -> dict[str, str | None]:
