@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import PeftModel
+from peft import CPTConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -97,8 +97,42 @@ def test_a_folds_prompt_holds_none_of_its_items(task, model_folder, tmp_path, mo
     found = judge(given, run)
     assert len(seen) == 2
     for learnt, drawn in seen:
+        assert len(learnt) == len(found.values) / 2, "the other fold is not there"
         assert drawn <= learnt | {i.id for i in training.prepare(given).split.dominant}
         assert not drawn & (set(found.values) - learnt)
+
+
+def test_the_first_updates_loss_is_that_of_plain_peft(task, model_folder, tmp_path):
+    """The targets one by one through PEFT's model, before anything has moved."""
+    run = trained(task, model_folder("llama"), tmp_path, batch_size=3, max_steps=1)
+    tune = run.record["method"]["tune"]
+    config = CPTConfig(
+        task_type="CAUSAL_LM",
+        cpt_token_ids=tune["tokens"],
+        cpt_mask=[1] * len(tune["tokens"]),
+        cpt_tokens_type_mask=tune["kinds"],
+        opt_weighted_loss_type="decay",
+        opt_loss_decay_factor=tune["decay"],
+    )
+    base = AutoModelForCausalLM.from_pretrained(model_folder("llama"))
+    peft = get_peft_model(base, config).eval()
+    tokenizer = AutoTokenizer.from_pretrained(model_folder("llama"))
+    job = training.prepare(settings(task, model_folder("llama")))
+    items = {f"{item.language}/{item.id}": item for item in job.split.target}
+    lines = read_lines(run.folder / "demonstrations.jsonl")
+    first = [name for line in lines if line["batch"] == 0 for name in line["targets"]]
+    assert len(first) == 3
+    losses = []
+    for name in first:
+        asked = tokenizer(job.task.render(items[name]).input).input_ids
+        answer = tokenizer(f" {items[name].answers[0]}").input_ids
+        answer += tokenizer("\n\n").input_ids[:1]
+        ids = torch.tensor([asked + answer])
+        labels = torch.tensor([[-100] * len(asked) + answer])
+        with torch.no_grad():
+            given = dict(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels)
+            losses.append(float(peft(**given).loss))
+    assert run.log[0]["loss"] == pytest.approx(sum(losses) / len(losses), rel=1e-4)
 
 
 class Killed(BaseException):
