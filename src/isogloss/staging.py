@@ -14,9 +14,7 @@ from isogloss.errors import ConfigError, DataError
 from isogloss.jobs import Job
 from isogloss.methods.cpt import drawn_demonstrations, without_targets
 from isogloss.methods.method import Method, Stage
-from isogloss.model.load import (
-    Loaded,
-)
+from isogloss.model.load import Loaded
 from isogloss.model.prompt import vocabulary_rows
 from isogloss.pooling import make_pool
 from isogloss.tasks.example import Example, Task

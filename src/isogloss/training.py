@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
-from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -26,10 +25,7 @@ from isogloss.methods.contrast import contrast_layers
 from isogloss.methods.cpt import prompt_answers
 from isogloss.methods.method import Method
 from isogloss.model.layers import blocks
-from isogloss.model.load import (
-    Loaded,
-    load,
-)
+from isogloss.model.load import Loaded, load
 from isogloss.objective import Objective
 from isogloss.representation_shift import Shift, Shifter, shifting
 from isogloss.runs import (
@@ -52,13 +48,9 @@ from isogloss.tuning.context_prompt import ContextPrompt
 from isogloss.tuning.tuning import StartIds, Weights
 
 COMMON_TOKENS = 5000  # Lester et al. 2021: a prompt starts from the vocabulary's most common pieces
-D = TypeVar("D")
 PACKAGES = ("isogloss", "torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
-
-
-Settle = Callable[
-    [Job, Loaded | None], Job
-]  # chooses among candidates, before the run itself is trained
+# Chooses among candidates, before the run itself is trained.
+Settle = Callable[[Job, Loaded | None], Job]
 
 
 def train(settings: TrainSettings, settle: Settle | None = None) -> Run:
@@ -272,9 +264,8 @@ def _start_ids(job: Job, episodes: EpisodeEncoder, loaded: Loaded) -> StartIds:
         seed=job.settings.seed,
     )
     demonstrations = [job.task.render(item) for group in groups for item in group.demonstrations]
-    front = dataclasses.replace(encoder, prompt_length=0, solved=0).demonstration_set(
-        demonstrations
-    )
+    plain = dataclasses.replace(encoder, prompt_length=0, solved=0)
+    front = plain.demonstration_set(demonstrations)
     return StartIds(
         common=tuple(number for number in range(rows) if number not in special),
         instruction=encoder.text_ids(job.task.wording(job.settings.target).instruction),

@@ -117,6 +117,7 @@ def _cells(settings: CompareSettings, task: Task, names: Sequence[str]) -> list[
     """All methods with the first seed, then with the next: a whole table stands early."""
     own = settings.task not in BENCHMARKS and Path(settings.task).exists()
     place = str(Path(settings.task).resolve()) if own else settings.task
+    fingerprint = identify(settings.model, remote_code=settings.remote_code)
     return [
         Cell(
             row=name,
@@ -127,7 +128,7 @@ def _cells(settings: CompareSettings, task: Task, names: Sequence[str]) -> list[
             share=settings.share,
             train=_given(settings, name, task),
             evaluate={"too_long": settings.too_long},
-            fingerprint=identify(settings.model, remote_code=settings.remote_code),
+            fingerprint=fingerprint,
         )
         for seed in settings.seeds
         for name in names
