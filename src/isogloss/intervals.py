@@ -50,6 +50,33 @@ def bootstrap_interval(
     return Interval(float(numpy.mean(values)), float(low), float(high), len(values))
 
 
+def cluster_intervals(
+    values: Sequence[Sequence[float]], clusters: Sequence[str], *, seed: int, resamples: int = 2000
+) -> list[Interval]:
+    """The mean of each column of (items, columns) with its 95% interval; items of one cluster
+    are drawn together.
+
+    Raises:
+        ValueError: there are no values.
+
+    >>> cluster_intervals([[1.0], [3.0]], ["a", "a"], seed=1)
+    [Interval(value=2.0, low=2.0, high=2.0, items=2)]
+    """
+    data = numpy.asarray(values, dtype=float)
+    if not data.size:
+        raise ValueError("intervals of no values")
+    names, place = numpy.unique(numpy.asarray(clusters), return_inverse=True)
+    source = numpy.random.default_rng(seed)
+    even = numpy.full(len(names), 1 / len(names))
+    weights = source.multinomial(len(names), even, size=resamples)[:, place].astype(float)
+    means = (weights @ data) / weights.sum(axis=1, keepdims=True)
+    low, high = numpy.quantile(means, [0.025, 0.975], axis=0)
+    return [
+        Interval(float(value), float(below), float(above), len(data))
+        for value, below, above in zip(data.mean(axis=0), low, high, strict=True)
+    ]
+
+
 def mcnemar_exact(first: Sequence[bool], second: Sequence[bool], *, seed: int) -> PairedTest:
     """McNemar's exact test (1947): of the items that one system alone got right, half each?
 

@@ -301,6 +301,91 @@ class LayersSettings:
 
 
 @dataclass(frozen=True)
+class DiagnoseSettings:
+    """Say how well two languages are aligned in a model, and what to expect of transfer."""
+
+    model: str | None = None
+    """Model folder, .gguf file, package:NAME, or hub id (with --run: the run's by default)."""
+    target: str | None = None
+    """Code of the non-dominant language, such as tr (with --run: the run's)."""
+    source: str | None = None
+    """Code of the dominant language (the task's; en where there is no task)."""
+    task: str | None = None
+    """A benchmark, or your own task's YAML file or folder; without it only sentences count."""
+    run: str | None = None
+    """A finished run: its model is measured as it was and as training left it."""
+    parallel: tuple[Path, ...] = ()
+    """Parallel text: a tab-separated table with a column for each code, or two files."""
+    field: tuple[str, ...] = ()
+    """Fields of the task to take sentences from (by default those that hold sentences)."""
+    data: str | None = None
+    """Folder of the benchmark's files, or 'hub'. Without it: $ISOGLOSS_DATA, then ./data."""
+    pairs: int = 200
+    """At most this many sentence pairs."""
+    items: int = 64
+    """At most this many answered items of each language for gradients; 0 leaves gradients out."""
+    readers: int = 24
+    """Target items whose attention on demonstrations is looked at; 0 leaves it out."""
+    demonstrations: int = 3
+    """Demonstrations before each of these."""
+    gradients: Literal["soft-prompt", "lora", "full"] = "soft-prompt"
+    """Gradients by what: a soft prompt of vocabulary, LoRA at its start, or all parameters."""
+    unseen: Literal["validation", "test", "none"] = "validation"
+    """Held-out items of the target language that gradients are met with too (D_unseen)."""
+    layers: Literal["inner", "all"] = "inner"
+    """Layers of the cosine deviation: 1 to L - 1, or with the embeddings and the last norm's."""
+    tolerance: float = 0.2
+    """How far the lengths of two sentences may differ to be comparable, as a share."""
+    seed: int = 42
+    """Decides every random choice."""
+    wording: str = "default"
+    """Wording of a benchmark's prompts: default or harness."""
+    split_rule: Literal["article", "paper"] = "article"
+    """XQuAD: hold out whole articles, or 238 questions at random as the paper most likely did."""
+    raw_questions: bool = False
+    """XCOPA: keep the release's wrong `question` fields."""
+    dtype: Dtype = "auto"
+    """Number format: bfloat16 on a GPU, float32 on a CPU."""
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda, cuda:N."""
+    attention: Kernel = "auto"
+    """Attention kernel (auto is sdpa)."""
+    quantization: Quantization = "none"
+    """Hold the model in 4 or 8 bits (bitsandbytes, GPU)."""
+    remote_code: bool = False
+    """Run Python code that comes with the model."""
+    out: Path | None = None
+    """Folder for diagnosis.json (a run's own folder, or diagnoses/MODEL-TASK-TARGET by default)."""
+    json: bool = False
+    """Print one JSON object, the content of diagnosis.json, and nothing else."""
+
+    def __post_init__(self) -> None:
+        _check_choices(self)
+        check_positive(self, ("pairs",))
+        for name in ("items", "readers"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+        if not self.tolerance > 0:
+            raise ConfigError(f"tolerance is {self.tolerance}; it must be above 0")
+        if self.run is None and (self.model is None or self.target is None):
+            raise ConfigError("nothing to diagnose: give --model and --target, or --run")
+        if self.run is not None and (self.task or self.target or self.source):
+            raise ConfigError("a run has its task and languages: give --run without them")
+        if self.readers and self.demonstrations < 2:
+            raise ConfigError(
+                f"demonstrations is {self.demonstrations}; attention compares 2 or more "
+                "(--readers 0 leaves it out)"
+            )
+
+    @property
+    def loading(self) -> ModelOptions:
+        """How the model is loaded."""
+        return ModelOptions(
+            self.dtype, self.device, self.attention, self.quantization, self.remote_code
+        )
+
+
+@dataclass(frozen=True)
 class ReproduceSettings:
     """Reproduce a table or figure of the paper with models of your choice, cell by cell."""
 
@@ -427,6 +512,7 @@ S = TypeVar(
     EvaluateSettings,
     PredictSettings,
     LayersSettings,
+    DiagnoseSettings,
     ReproduceSettings,
     CompareSettings,
 )

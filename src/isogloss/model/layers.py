@@ -71,9 +71,16 @@ def read(
 ) -> dict[int, Tensor]:
     """The hidden states of the asked layers, each (rows, tokens, width), by layer.
 
-    The forward pass ends where the last of them has been seen. Gradients flow as in any pass.
+    The forward pass ends where the last of them has been seen. Gradients flow as in any pass. The
+    layer after the last block is what the final norm gives.
     """
     states: dict[int, Tensor] = {}
+    count = len(blocks(model))
+    if count in layers:
+        inner = [layer for layer in layers if layer != count]
+        with edited(model, {layer: _keeper(states, layer) for layer in inner}):
+            states[count] = model.get_decoder()(**arguments).last_hidden_state
+        return states
 
     def keep(layer: int) -> Edit:
         def edit(hidden: Tensor) -> None:
@@ -89,6 +96,13 @@ def read(
         except _Enough:
             return states
     raise AssertionError("a layer was not met in the forward pass")
+
+
+def _keeper(states: dict[int, Tensor], layer: int) -> Edit:
+    def edit(hidden: Tensor) -> None:
+        states[layer] = hidden
+
+    return edit
 
 
 def padded(sentences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

@@ -138,6 +138,10 @@ class Task(ABC):
         """The example as text in its language's wording."""
         return render(example, self.wording(example.language), self.kind)
 
+    def sentence_fields(self) -> tuple[str, ...]:
+        """The fields that hold sentences by which languages can be compared; none: all of them."""
+        return ()
+
     def settings(self) -> Mapping[str, str | bool]:
         """The task's own settings that decide numbers (a split rule, a wording), for the run."""
         return {}

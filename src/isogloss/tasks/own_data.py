@@ -49,6 +49,10 @@ class OwnTask(Task):
             raise DataError(problems)
         return Portion(tuple(item.example for item in items), (path, self.schema.path))
 
+    def sentence_fields(self) -> tuple[str, ...]:
+        """All fields but the context of a span task, which is a passage."""
+        return tuple(name for name in self.schema.fields if name != self.schema.context)
+
     def wording(self, language: str) -> Wording:
         """The wording for items of a language.
 

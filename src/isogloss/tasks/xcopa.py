@@ -127,6 +127,10 @@ class Xcopa(Task):
         notes = {name: count for rows in parts for name, count in rows.notes.items()}
         return Portion(tuple(examples), files, MappingProxyType(notes))
 
+    def sentence_fields(self) -> tuple[str, ...]:
+        """The fields that hold sentences."""
+        return ("premise", "choice1", "choice2")
+
     def wording(self, language: str) -> Wording:
         """The wording for items of a language."""
         if self.wording_name == "default":

@@ -101,6 +101,10 @@ class Xnli(Task):
         notes = {name: count for name, count in counts.items() if count}
         return Portion(examples, files, MappingProxyType(notes))
 
+    def sentence_fields(self) -> tuple[str, ...]:
+        """The fields that hold sentences."""
+        return ("premise", "hypothesis")
+
     def wording(self, language: str) -> Wording:
         """The wording for items of a language."""
         if self.wording_name == "default":

@@ -100,6 +100,10 @@ class Xquad(Task):
         notes = {"answers not at their answer_start": displaced} if displaced else {}
         return Portion(chosen, files, MappingProxyType(notes))
 
+    def sentence_fields(self) -> tuple[str, ...]:
+        """The fields that hold sentences."""
+        return ("question",)
+
     def wording(self, language: str) -> Wording:
         """The wording for items of a language."""
         if self.wording_name == "default":
