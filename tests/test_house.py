@@ -22,6 +22,7 @@ ORDER = (
     "episodes",
     "model",
     "intervals",
+    "correlations",
     "alignment",
     "representation_shift",
     "tuning",

@@ -8,9 +8,10 @@
 from __future__ import annotations
 
 from isogloss.answering import Prediction
-from isogloss.api import compare, evaluate, layers, predict, report, train
+from isogloss.api import compare, diagnose, evaluate, layers, predict, report, train
 from isogloss.comparing.comparing import Compared
 from isogloss.corpus import LayerChoice
+from isogloss.diagnosing.diagnosis import Diagnosis
 from isogloss.errors import (
     ConfigError,
     DataError,
@@ -28,6 +29,7 @@ from isogloss.reporting.making import Report, ReportOptions
 from isogloss.runs import Run, list_runs, open_run
 from isogloss.settings import (
     CompareSettings,
+    DiagnoseSettings,
     EvaluateSettings,
     LayersSettings,
     PredictSettings,
@@ -44,6 +46,8 @@ __all__ = [
     "Compared",
     "ConfigError",
     "DataError",
+    "DiagnoseSettings",
+    "Diagnosis",
     "EvaluateSettings",
     "Example",
     "IsoglossError",
@@ -68,6 +72,7 @@ __all__ = [
     "cl_icp",
     "cl_icp_s",
     "compare",
+    "diagnose",
     "evaluate",
     "layers",
     "list_runs",

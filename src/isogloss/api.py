@@ -12,6 +12,8 @@ from isogloss.answering import Prediction
 from isogloss.comparing import comparing
 from isogloss.comparing.comparing import Compared
 from isogloss.corpus import LayerChoice
+from isogloss.diagnosing import diagnosis as diagnosing
+from isogloss.diagnosing.diagnosis import Diagnosis
 from isogloss.errors import ConfigError, suggestion
 from isogloss.evaluating import Scores
 from isogloss.reporting import making
@@ -19,6 +21,7 @@ from isogloss.reporting.making import Report, ReportOptions
 from isogloss.runs import Run
 from isogloss.settings import (
     CompareSettings,
+    DiagnoseSettings,
     EvaluateSettings,
     LayersSettings,
     PredictSettings,
@@ -96,6 +99,28 @@ def layers(task: str | Path, *, model: str | Path, target: str, **options: Any) 
     """
     named = {"task": str(task), "model": str(model), "target": target}
     return layering.find_layers(settings_from(LayersSettings, named | _paths(options)))
+
+
+def diagnose(
+    model: str | Path | None = None, *, target: str | None = None, **options: Any
+) -> Diagnosis:
+    """How well two languages are aligned in a model, or in a run's (`run=...`).
+
+    `options` are the settings of `DiagnoseSettings`.
+
+    Raises:
+        IsoglossError: anything about the settings, data, model or run that stops the work.
+    """
+    named = {"model": None if model is None else str(model), "target": target}
+    if options.get("run") is not None:
+        options = options | {"run": _folder(options["run"])}
+    if "task" in options:
+        options = options | {"task": str(options["task"])}
+    if "parallel" in options:
+        given = options["parallel"]
+        paths = (given,) if isinstance(given, str | Path) else tuple(given)
+        options = options | {"parallel": tuple(map(Path, paths))}
+    return diagnosing.diagnose(settings_from(DiagnoseSettings, named | _paths(options)))
 
 
 def report(*runs: Run | str | Path, out: str | Path = "report", **options: Any) -> Report:

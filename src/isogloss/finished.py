@@ -28,6 +28,7 @@ from isogloss.tasks.benchmarks import BenchmarkSettings
 from isogloss.tasks.example import Task
 from isogloss.tasks.opening import open_task
 from isogloss.tasks.splits import Split, make_split
+from isogloss.tuning.tuning import Weights
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,18 @@ class Opened:
         )
         return load(self.model_name, options)
 
+    def weights(self, loaded: Loaded) -> Weights:
+        """What was learnt."""
+        return self.method.tune.load(self.run.adapter, loaded.model)
+
     @contextmanager
-    def tuned(self, loaded: Loaded) -> Iterator[Shifter | None]:
+    def tuned(self, loaded: Loaded, weights: Weights | None = None) -> Iterator[Shifter | None]:
         """The base model with what was learnt in it, and with the method's shift."""
         tune, shift = self.method.tune, self.method.shift
         vectors = load_vectors(self.run.adapter) if shift and shift.back == "corpus" else None
-        weights = tune.load(self.run.adapter, loaded.model)
+        learnt = self.weights(loaded) if weights is None else weights
         with (
-            tune.attached(loaded.model, weights),
+            tune.attached(loaded.model, learnt),
             shifting(loaded.model, shift, vectors) as shifter,
         ):
             yield shifter

@@ -260,7 +260,8 @@ def test_residual(loaded):
         check(found, wanted)
 
 
-def test_residual_of_targets_that_share_a_set(loaded):
+def test_residual_of_targets_that_share_a_set():
+    loaded = tiny_loaded("gemma3")
     groups = groups_for(encoder_for(loaded, 0), groups=2, targets=3)
     wanted = residual_twin(loaded, groups, (1, 2))
     for batch_size in (1, 8):
@@ -291,8 +292,9 @@ def test_residual_of_a_frozen_model_that_is_left_as_it_was():
     assert all(one.grad is None for one in loaded.model.parameters())
 
 
-def test_residual_behind_a_soft_prompt(loaded):
+def test_residual_behind_a_soft_prompt():
     """As in a run: the prompt is attached to the model, and the probe is behind it."""
+    loaded = tiny_loaded("gemma3")
     groups = singles(encoder_for(loaded, M))[:3]
     prompt = nn.Parameter(prompt_for(loaded))
     with prompted(loaded.model, prompt):
@@ -313,15 +315,14 @@ def chosen(loaded) -> dict[str, nn.Parameter]:
     return {name: named[name] for name in names}
 
 
-@pytest.mark.parametrize("places", [(), None])
-def test_parameters_exactly(loaded, places):
+def test_parameters_exactly(loaded):
     groups = singles(encoder_for(loaded, 0), demonstrations=(2, 0, 1))
     parameters = chosen(loaded)
     found = parameter_gradients(
-        loaded.model, parameters, groups, size=None, demonstration_answers=places, weight=0.5
+        loaded.model, parameters, groups, size=None, demonstration_answers=None, weight=0.5
     )
     assert found.shape[1] == sum(one.numel() for one in parameters.values())
-    check(found, parameter_twin(loaded, parameters, groups, places, 0.5))
+    check(found, parameter_twin(loaded, parameters, groups, None, 0.5))
 
 
 def test_parameters_of_targets_that_share_a_set():
@@ -363,7 +364,7 @@ def sketches(loaded, parameters, groups, *, size: int, seeds: int) -> Tensor:
 def test_sketches_are_unbiased_and_as_near_as_stated():
     loaded = tiny_loaded()
     groups = singles(encoder_for(loaded, 0), demonstrations=(0, 0, 0))
-    parameters, size, seeds = chosen(loaded), 64, 60
+    parameters, size, seeds = chosen(loaded), 64, 45
     exact = parameter_twin(loaded, parameters, groups).double()
     length = exact.norm(dim=1)
     found = sketches(loaded, parameters, groups, size=size, seeds=seeds)
@@ -409,10 +410,39 @@ def test_each_parameter_is_projected_in_its_own_way():
     exact = parameter_twin(loaded, parameters, groups).double()
     half = exact.shape[1] // 2
     assert torch.equal(exact[:, :half], exact[:, half:])
-    found = sketches(loaded, parameters, groups, size=256, seeds=40).mean(0)
+    found = sketches(loaded, parameters, groups, size=256, seeds=25).mean(0)
     length = exact.norm(dim=1)
     error = (found - exact @ exact.T) / (length[:, None] * length)
-    assert error.abs().max() < 4.5 * (2 / 256 / 40) ** 0.5
+    assert error.abs().max() < 4.5 * (2 / 256 / 25) ** 0.5
+
+
+class Pushed(nn.Module):
+    """A linear map and a factor, by which every 64th place of `push` has the same gradient."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = weight
+        self.push = nn.Parameter(torch.zeros(64 * 32))
+
+    def forward(self, given: Tensor) -> Tensor:
+        return nn.functional.linear(given, self.weight) * (1 + self.push[::64].sum())
+
+
+def test_gradients_of_one_sign_and_in_step_with_the_size_are_no_worse():
+    """Places summed without random signs would be biased; in turn, all of these fall on one."""
+    loaded = tiny_loaded()
+    block = loaded.model.model.layers[1].mlp
+    block.down_proj = Pushed(block.down_proj.weight)
+    parameters, size, seeds = {"push": block.down_proj.push}, 64, 40
+    groups = singles(encoder_for(loaded, 0), demonstrations=(0, 0))
+    exact = parameter_twin(loaded, parameters, groups).double()
+    assert (exact != 0).sum(1).tolist() == [32, 32]
+    found = sketches(loaded, parameters, groups, size=size, seeds=seeds)
+    length = exact.norm(dim=1)
+    error = (found - exact @ exact.T) / (length[:, None] * length)
+    bound = (2 / size) ** 0.5
+    assert error.mean(0).abs().max() < 4.5 * bound / seeds**0.5
+    assert error.pow(2).mean().sqrt() < 1.6 * bound
 
 
 def test_one_seed_is_one_projection_in_every_call():

@@ -62,13 +62,7 @@ def aligned(
         raise ValueError(f"an alignment of {len(first)} and {len(second)} items; two are the least")
     own, other = first.double(), second.double()
     pairs = _Pairs.of(own, other, first_keys, second_keys)
-    ids = sorted({name for name, _ in (*first_keys, *second_keys)})
-    place = {name: number for number, name in enumerate(ids)}
-    source = numpy.random.default_rng(seed)
-    drawn = source.multinomial(len(ids), numpy.full(len(ids), 1 / len(ids)), size=resamples)
-    counts = numpy.concatenate([numpy.ones((1, len(ids))), drawn]).astype(float)
-    weights = [counts[:, [place[name] for name, _ in keys]] for keys in (first_keys, second_keys)]
-    values = pairs.measured(*weights)
+    values = pairs.measured(*_weights(first_keys, second_keys, seed, resamples))
     items = len(first) + len(second)
     return Alignment(
         inner=_interval(values["inner"], items),
@@ -78,6 +72,43 @@ def aligned(
         translations=_known(values["translations"], items, 1.0),
         others=_known(values["others"], items, 1.0),
     )
+
+
+def excess(
+    first: Tensor,
+    second: Tensor,
+    shuffled: Tensor,
+    first_keys: Sequence[Key],
+    second_keys: Sequence[Key],
+    *,
+    seed: int,
+    resamples: int = RESAMPLES,
+) -> Interval:
+    """How much nearer A's mean gradient is to B's than to B's with shuffled answers, by cosine.
+
+    Rows of `second` and `shuffled` are the same items; both are resampled together.
+    """
+    weights = _weights(first_keys, second_keys, seed, resamples)
+    found = [
+        _Pairs.of(first.double(), each.double(), first_keys, second_keys).measured(*weights)
+        for each in (second, shuffled)
+    ]
+    return _interval(found[0]["cosine"] - found[1]["cosine"], len(first) + len(second))
+
+
+def _weights(
+    first_keys: Sequence[Key], second_keys: Sequence[Key], seed: int, resamples: int
+) -> tuple[Array, Array]:
+    """How often each item of A and of B is drawn, (1 + resamples, items): once each, then anew."""
+    ids = sorted({name for name, _ in (*first_keys, *second_keys)})
+    place = {name: number for number, name in enumerate(ids)}
+    source = numpy.random.default_rng(seed)
+    drawn = source.multinomial(len(ids), numpy.full(len(ids), 1 / len(ids)), size=resamples)
+    counts = numpy.concatenate([numpy.ones((1, len(ids))), drawn]).astype(float)
+    first, second = (
+        counts[:, [place[name] for name, _ in keys]] for keys in (first_keys, second_keys)
+    )
+    return first, second
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""`isogloss lab`: make a world, pre-train its model, and probe whether it learns in context."""
+"""`isogloss lab`: make a world, pre-train and probe its model, test the paper's claims in it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from typing import Annotated
 import tyro
 
 from isogloss.cli.output import print_json, print_table, say
+from isogloss.cli.reproduce import print_reproduction, reproduction_content
+from isogloss.errors import ConfigError
+from isogloss.lab.fig2c import deviation_figure
 from isogloss.lab.making import make
 from isogloss.lab.pretraining import PretrainSettings, pretrain_together
 from isogloss.lab.probing import probe
 from isogloss.lab.shipped import world_of
+from isogloss.lab.studies import StudyName
+from isogloss.lab.studying import SEEDS, StudyPlan, report_of, study
 from isogloss.lab.tasks import TaskSizes
 from isogloss.lab.world import World, WorldSettings
 from isogloss.model.load import load
@@ -52,6 +57,55 @@ class PretrainCommand:
 
 
 @dataclass(frozen=True)
+class StudySettings:
+    """Test a claim of the paper in the lab: a grid of runs, its table, figures and report."""
+
+    task: str = "span"
+    """Task of the lab: choice, label, span, or with a rule that no document has: choice-new ..."""
+    models: tuple[str, ...] = ()
+    """Places of the dial (low, middle, high) or lab models' folders, of one world."""
+    rows: tuple[str, ...] = ()
+    """Only these rows, such as "CL-ICP (S)"."""
+    shares: tuple[float, ...] = ()
+    """Only these shares of the target language's items."""
+    seeds: tuple[int, ...] = SEEDS
+    """Seeds: a run of every cell for each."""
+    test_items: int = 2000
+    """Test items of a language."""
+    workers: int = 1
+    """Processes that carry out runs at once."""
+    out: Path | None = None
+    """Folder of the grid (studies/NAME-TASK by default)."""
+    json: bool = False
+    """Print one JSON object and nothing else on standard output."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, ("test_items", "workers"))
+        if not self.seeds:
+            raise ConfigError("no seed: leave --seeds out, or give one or more")
+
+
+@dataclass(frozen=True)
+class Table2Settings(StudySettings):
+    """Table 2 in the lab: methods by dial."""
+
+
+@dataclass(frozen=True)
+class Fig2cSettings(StudySettings):
+    """Fig. 2c in the lab: direct transfer by cosine deviation."""
+
+
+@dataclass(frozen=True)
+class Fig5Settings(StudySettings):
+    """Fig. 5 in the lab: methods by share of the target language's data."""
+
+
+@dataclass(frozen=True)
+class DemonstrationsSettings(StudySettings):
+    """Table 3 in the lab: CL-ICP by kind and number of demonstrations."""
+
+
+@dataclass(frozen=True)
 class ProbeSettings:
     """Score a lab model on questions that only demonstrations decide."""
 
@@ -66,10 +120,20 @@ class ProbeSettings:
         check_positive(self, ("items",))
 
 
+NAMES: dict[type[StudySettings], StudyName] = {
+    Table2Settings: "table2",
+    Fig2cSettings: "fig2c",
+    Fig5Settings: "fig5",
+    DemonstrationsSettings: "demonstrations",
+}
 Command = (
     Annotated[MakeSettings, tyro.conf.subcommand("make")]
     | Annotated[PretrainCommand, tyro.conf.subcommand("pretrain")]
     | Annotated[ProbeSettings, tyro.conf.subcommand("probe")]
+    | Annotated[Table2Settings, tyro.conf.subcommand("table2")]
+    | Annotated[Fig2cSettings, tyro.conf.subcommand("fig2c")]
+    | Annotated[Fig5Settings, tyro.conf.subcommand("fig5")]
+    | Annotated[DemonstrationsSettings, tyro.conf.subcommand("demonstrations")]
 )
 
 
@@ -81,9 +145,11 @@ class LabSettings:
 
 
 def run(settings: LabSettings) -> None:
-    """Carry out one of the three."""
+    """Carry out one of them."""
     command = settings.command
-    if isinstance(command, MakeSettings):
+    if isinstance(command, StudySettings):
+        run_study(command)
+    elif isinstance(command, MakeSettings):
         make_world(command)
     elif isinstance(command, PretrainCommand):
         pretrain_model(command)
@@ -136,6 +202,32 @@ def probe_model(settings: ProbeSettings) -> None:
         return
     columns = ("shape", "language", "demonstrations", "value", "low", "high", "items")
     print_table("accuracy on questions that only demonstrations decide", rows, columns)
+
+
+def run_study(settings: StudySettings) -> None:
+    """Carry out a study and print its tables and where its report is."""
+    name = NAMES[type(settings)]
+    plan = StudyPlan(
+        task=settings.task,
+        models=settings.models,
+        rows=settings.rows,
+        shares=settings.shares,
+        seeds=settings.seeds,
+        sizes=TaskSizes(test_items=settings.test_items),
+        workers=settings.workers,
+    )
+    made = study(name, plan, settings.out or Path("studies") / f"{name}-{settings.task}")
+    written = report_of(made)
+    figure = deviation_figure(made) if name == "fig2c" else None
+    if settings.json:
+        print_json(reproduction_content(made) | {"report": str(written.page), **(figure or {})})
+        return
+    say(f"{made.experiment.title} (Section {made.experiment.section}), task {settings.task}")
+    print_reproduction(made)
+    if figure:
+        print_table("cosine deviation and scores", figure["rows"], list(figure["rows"][0]))
+        say(f"rank correlation over {figure['models']} models: {figure['said']}")
+    say(f"report: {written.page}")
 
 
 def _speaks() -> bool:

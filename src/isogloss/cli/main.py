@@ -14,6 +14,7 @@ from transformers.utils import logging
 from isogloss.cli import (
     card,
     compare,
+    diagnose,
     evaluate,
     lab,
     layers,
@@ -28,6 +29,7 @@ from isogloss.cli import (
 from isogloss.errors import DataError, IsoglossError
 from isogloss.settings import (
     CompareSettings,
+    DiagnoseSettings,
     EvaluateSettings,
     LayersSettings,
     PredictSettings,
@@ -41,6 +43,7 @@ Command = (
     | Annotated[PredictSettings, tyro.conf.subcommand("predict")]
     | Annotated[CompareSettings, tyro.conf.subcommand("compare")]
     | Annotated[LayersSettings, tyro.conf.subcommand("layers")]
+    | Annotated[DiagnoseSettings, tyro.conf.subcommand("diagnose")]
     | Annotated[reproduce.ExperimentsSettings, tyro.conf.subcommand("experiments")]
     | Annotated[ReproduceSettings, tyro.conf.subcommand("reproduce")]
     | Annotated[report.ReportSettings, tyro.conf.subcommand("report")]
@@ -58,6 +61,7 @@ VERBS: dict[type, Callable[[Any], None]] = {
     EvaluateSettings: evaluate.run,
     PredictSettings: predict.run,
     CompareSettings: compare.run,
+    DiagnoseSettings: diagnose.run,
     LayersSettings: layers.run,
     reproduce.ExperimentsSettings: reproduce.experiments,
     ReproduceSettings: reproduce.run,

@@ -46,19 +46,19 @@ def run(settings: ReproduceSettings) -> None:
     """Carry out an experiment, or say what it would be, and print its table."""
     made = plan(settings) if settings.plan else reproduce(settings)
     if settings.json:
-        print_json(_content(made))
+        print_json(reproduction_content(made))
         return
     say(f"{made.experiment.name}: {made.experiment.title} (Section {made.experiment.section})")
     say(f"{settings.scale}: {SCALES[settings.scale].what}")
     counts = ", ".join(f"{made.count(state)} {state}" for state in ("done", "failed", "left"))
     if made.count("done") or made.count("failed"):
-        _tell(made)
+        print_reproduction(made)
     say(f"{len(made.results)} cells: {counts}; folder: {made.folder}")
     if made.open_runs:
         say(what_is_left(made.results, made.open_runs, settings.workers))
 
 
-def _tell(made: Reproduction) -> None:
+def print_reproduction(made: Reproduction) -> None:
     """Print the tables, each task on its own, and what their marks mean."""
     tables = tables_of(made)
     for table in tables:
@@ -75,7 +75,8 @@ def _tell(made: Reproduction) -> None:
     say(f"the page with all numbers: isogloss report {made.folder}")
 
 
-def _content(made: Reproduction) -> dict[str, object]:
+def reproduction_content(made: Reproduction) -> dict[str, object]:
+    """The cells with what they came to, for programs."""
     cells = [
         asdict(result.cell) | {"state": result.state, **result.content} for result in made.results
     ]

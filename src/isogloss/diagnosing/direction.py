@@ -11,7 +11,7 @@ from typing import Literal, final
 import torch
 from torch import Tensor, nn
 
-from isogloss.alignment.gradient_alignment import Alignment, Key, aligned, ceiling
+from isogloss.alignment.gradient_alignment import Alignment, Key, aligned, ceiling, excess
 from isogloss.alignment.gradients import (
     SKETCH,
     ItemLoss,
@@ -71,9 +71,10 @@ class Direction:
     """Gradients of items in the dominant language (A) against those in the target language (B).
 
     `alignment`: A against B. `ceiling`: B against itself, by random halves; what noise leaves of 1.
-    `floor`: A against B with its answers shuffled among the items. `unseen`: A against held-out
-    items of the target language, None where there are none. `error`: the standard error that a
-    random projection adds to a cosine, 0 where gradients are exact.
+    `floor`: A against B with its answers shuffled among the items, and `excess` by how much the
+    cosine is above that: what is the task's, and not the answers' form alone. `unseen`: A against
+    held-out items of the target language, None where there are none. `error`: the standard error
+    that a random projection adds to a cosine, 0 where gradients are exact.
     """
 
     what: str
@@ -83,6 +84,7 @@ class Direction:
     alignment: Alignment
     ceiling: float
     floor: Alignment
+    excess: Interval
     unseen: Alignment | None
     residual: tuple[ResidualLayer, ...]
     error: float
@@ -156,6 +158,7 @@ def direction(loaded: Loaded, episodes: EpisodeEncoder, asked: Asked, probed: Pr
         alignment=aligned(own, other, keys[0], keys[1], seed=seed),
         ceiling=ceiling(other, seed=seed),
         floor=aligned(own, shuffled, keys[0], keys[2], seed=seed),
+        excess=_excess(own, other, shuffled, keys, seed),
         unseen=(
             aligned(own, unseen, keys[0], keys[3], seed=seed) if len(unseen) >= LEAST else None
         ),
@@ -163,6 +166,17 @@ def direction(loaded: Loaded, episodes: EpisodeEncoder, asked: Asked, probed: Pr
         error=(2 / probed.size) ** 0.5 if probed.size else 0.0,
         skipped=skipped,
     )
+
+
+def _excess(
+    own: Tensor, other: Tensor, shuffled: Tensor, keys: Sequence[list[Key]], seed: int
+) -> Interval:
+    """Over the target items that fit with either answer."""
+    place = {key: row for row, key in enumerate(keys[2])}
+    rows = [row for row, key in enumerate(keys[1]) if key in place]
+    names = [keys[1][row] for row in rows]
+    turned = shuffled[[place[key] for key in names]]
+    return excess(own, other[rows], turned, keys[0], names, seed=seed)
 
 
 def _residual(

@@ -45,7 +45,7 @@ def read_grid(folder: Path) -> Gathered:
         for cell, each in zip(cells, found, strict=True)
         if isinstance(each, Outcome)
     }
-    labels = _labels([cell["model"] for cell in cells])
+    labels = labels_of([cell["model"] for cell in cells])
     planned, outcomes, failures = [], [], []
     for cell, each in zip(cells, found, strict=True):
         task = names.get(cell["task"], Path(cell["task"]).stem)
@@ -74,7 +74,7 @@ def _published(content: Json, path: Path) -> Published:
         raise RunError(f"{path}: cannot read its published numbers ({error})") from None
 
 
-def _labels(models: Iterable[str]) -> dict[str, str]:
+def labels_of(models: Iterable[str]) -> dict[str, str]:
     """Models by short names; by whole ones where the short ones are the same."""
     shorts = {model: short_model(model) for model in models}
     counts = Counter(shorts.values())

@@ -15,8 +15,10 @@ from isogloss.experiments.grid import Row
 from isogloss.lab.shipped import DIALS
 
 StudyName = Literal["table2", "fig2c", "fig5", "demonstrations"]
-ALL: Mapping[str, Any] = {"learning_rate": 1e-3, "epochs": 5}
-PROMPT: Mapping[str, Any] = {"learning_rate": 3e-2, "epochs": 20, "prompt_length": 10}
+# Chosen by k-fold on span at the middle dial with another seed; see docs/lab.md.
+ALL: Mapping[str, Any] = {"learning_rate": 1e-3, "epochs": 10}
+ALONE: Mapping[str, Any] = {"learning_rate": 3e-4, "epochs": 20}  # of D_t alone
+PROMPT: Mapping[str, Any] = {"learning_rate": 1e-2, "epochs": 20, "prompt_length": 10}
 IN_CONTEXT: Mapping[str, Any] = {**PROMPT, "demonstrations": 3}
 
 
@@ -51,11 +53,11 @@ STUDIES: Mapping[str, Study] = {
             "6.2",
             (
                 Row("Direct transfer", "direct-transfer", ALL),
-                Row("FT", "ft", ALL),
+                Row("FT", "ft", ALONE),
                 Row("TL", "tl", ALL),
                 Row("MTL", "mtl", ALL),
                 Row("ShifCon", "shifcon", ALL),
-                Row("MTL, prompt tuning", "mtl-prompt", PROMPT),
+                Row("MTL, prompt tuning", "mtl-prompt", {**PROMPT, "epochs": 10}),
                 Row("CL-ICP", "cl-icp", IN_CONTEXT),
                 Row("CL-ICP (S)", "cl-icp-s", IN_CONTEXT),
             ),
@@ -69,7 +71,6 @@ STUDIES: Mapping[str, Study] = {
                 Row("Zero-shot", "zero-shot"),
                 Row("ICL", "icl-mixed", {"demonstrations": 3}),
                 Row("Direct transfer", "direct-transfer", ALL),
-                Row("CL-ICP", "cl-icp", IN_CONTEXT),
             ),
             baseline="Zero-shot",
         ),
@@ -80,7 +81,7 @@ STUDIES: Mapping[str, Study] = {
             (
                 Row("MTL, s-t", "mtl", ALL),
                 Row("CL-ICP, s-t", "cl-icp", IN_CONTEXT),
-                Row("FT, t-t", "ft", ALL),
+                Row("FT, t-t", "ft", ALONE),
                 Row("CL-ICP, t-t", "cl-icp", {**IN_CONTEXT, "demonstration_languages": "target"}),
             ),
             baseline="MTL, s-t",

@@ -1,0 +1,210 @@
+"""`isogloss diagnose`: how close two languages are, which way they push, and what is read."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import final
+
+from isogloss.alignment.contribution import AttentionMeasure, measure_attention
+from isogloss.demonstrations.choose import Demonstrations, Pool
+from isogloss.demonstrations.schedule import test_groups
+from isogloss.diagnosing import states
+from isogloss.diagnosing.cases import Case, Work, case_of
+from isogloss.diagnosing.closeness import Closeness, closeness
+from isogloss.diagnosing.direction import Asked, Direction, direction, items_of
+from isogloss.diagnosing.states import State
+from isogloss.diagnosing.verdict import Finding, findings
+from isogloss.encoding import Encoder
+from isogloss.episodes import EpisodeEncoder, fit
+from isogloss.errors import DataError
+from isogloss.methods.losses import AnswerLoss
+from isogloss.model.load import Loaded, load
+from isogloss.model.prompt import vocabulary_rows
+from isogloss.outcomes import short_model
+from isogloss.runs import Json, write_json_file
+from isogloss.settings import DiagnoseSettings
+from isogloss.staging import episode_encoder
+
+FILE = "diagnosis.json"
+NO_LOSS = AnswerLoss("off")
+
+
+@final
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of a model in one state; None where it was not asked for."""
+
+    closeness: Closeness
+    direction: Direction | None
+    attention: AttentionMeasure | None
+
+
+@final
+@dataclass(frozen=True)
+class Diagnosis:
+    """Two languages in a model: as it is, and in a run also as training left it."""
+
+    model: str
+    task: str | None
+    source: str
+    target: str
+    method: str | None
+    now: Measured
+    after: Measured | None
+    seed: int
+    seconds: float
+    folder: Path
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """The numbers in words, of the model as it is."""
+        return _findings(self.now, self.languages)
+
+    @property
+    def findings_after(self) -> tuple[Finding, ...]:
+        """The same of the run's model, without what to expect of training it."""
+        return _findings(self.after, self.languages)[:-2] if self.after else ()
+
+    @property
+    def languages(self) -> tuple[str, str]:
+        """The codes, the dominant one first."""
+        return self.source, self.target
+
+    @property
+    def content(self) -> Json:
+        """All of it, as diagnosis.json has it."""
+        fields = dataclasses.asdict(self)
+        del fields["folder"]
+        fields["findings"] = [dataclasses.asdict(each) for each in self.findings]
+        fields["findings_after"] = [dataclasses.asdict(each) for each in self.findings_after]
+        plain: Json = json.loads(json.dumps(fields))
+        return plain
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th>{escape(each.question)}</th><td><b>{escape(each.answer)}</b><br>"
+            f"{escape(' '.join(each.sentences))}</td></tr>"
+            for each in (*self.findings, *self.findings_after)
+        )
+        title = f"{self.model}: {self.source} to {self.target}"
+        return f"<table><caption>{escape(title)}</caption>{rows}</table>"
+
+
+def _findings(measured: Measured, languages: tuple[str, str]) -> tuple[Finding, ...]:
+    return findings(measured.closeness, measured.direction, measured.attention, languages)
+
+
+def diagnose(settings: DiagnoseSettings) -> Diagnosis:
+    """Measure, and write diagnosis.json.
+
+    Raises:
+        IsoglossError: anything about the settings, data, model or run that stops the work.
+    """
+    begun = time.time()
+    case = case_of(settings)
+    opened = case.opened
+    loaded = opened.load(settings.device) if opened else load(case.model, settings.loading)
+    with states.found(settings, opened, loaded) as state:
+        now = _measured(settings, case, loaded, state)
+    after = None
+    if opened:
+        with states.tuned(settings, opened, loaded) as state:
+            after = _measured(settings, case, loaded, state)
+    found = Diagnosis(
+        model=short_model(case.model),
+        task=case.work.task.name if case.work else None,
+        source=case.source,
+        target=case.target,
+        method=opened.method.name if opened else None,
+        now=now,
+        after=after,
+        seed=settings.seed,
+        seconds=round(time.time() - begun, 1),
+        folder=case.folder,
+    )
+    write_json_file(case.folder / FILE, found.content)
+    return found
+
+
+def _measured(settings: DiagnoseSettings, case: Case, loaded: Loaded, state: State) -> Measured:
+    text = case.text.sampled(settings.pairs, seed=settings.seed)
+    # The model's sentences as they are: a prompt that nothing has learnt says nothing of them.
+    encoder = Encoder(loaded.tokenizer, vocabulary_rows(loaded.model), state.prompt_length)
+    close = closeness(
+        loaded,
+        encoder,
+        text,
+        every_layer=settings.layers == "all",
+        tolerance=settings.tolerance,
+        seed=settings.seed,
+    )
+    if case.work is None:
+        return Measured(close, None, None)
+    probing = _episodes(case, case.work, loaded, state, state.probe_length)
+    reading = _episodes(case, case.work, loaded, state, state.prompt_length)
+    return Measured(
+        close,
+        _direction(settings, case, loaded, state, probing) if settings.items else None,
+        _attention(settings, case.work, loaded, reading) if settings.readers else None,
+    )
+
+
+def _direction(
+    settings: DiagnoseSettings, case: Case, loaded: Loaded, state: State, episodes: EpisodeEncoder
+) -> Direction:
+    assert case.work is not None, "only measured where there is a task"
+    split, method = case.work.split, state.method
+    own, other = items_of(split.dominant, split.target, settings.items, seed=settings.seed)
+    asked = Asked(
+        language=case.source,
+        dominant=own,
+        target=other,
+        unseen=case.unseen,
+        pool=Pool(split.dominant, split.target),
+        context=_drawn(method.context) if method else Demonstrations(0),
+        loss=method.loss if method else NO_LOSS,
+        seed=settings.seed,
+    )
+    return direction(loaded, episodes, asked, state.probed)
+
+
+def _drawn(context: Demonstrations) -> Demonstrations:
+    """The method's demonstrations, drawn at random: a ranking would need its encoder."""
+    return dataclasses.replace(context, choose="random", encoder="")
+
+
+def _attention(
+    settings: DiagnoseSettings, work: Work, loaded: Loaded, episodes: EpisodeEncoder
+) -> AttentionMeasure:
+    split = work.split
+    context = Demonstrations(settings.demonstrations, "mixed", test_sets=0)
+    _, readers = items_of(split.dominant, split.target, settings.readers, seed=settings.seed)
+    pool = Pool(split.dominant, split.target)
+    groups = [
+        group
+        for item in readers
+        for group in test_groups([item], pool, context, seed=settings.seed)
+    ]
+    fitting, _ = fit(groups, episodes, skip=True)
+    if not fitting:
+        raise DataError(
+            f"no target fits the model's context with {settings.demonstrations} demonstrations; "
+            "lower --demonstrations, or give --readers 0 to leave attention out"
+        )
+    encoder = episodes.encoder
+    return measure_attention(loaded.model, encoder, work.task, fitting, seed=settings.seed)
+
+
+def _episodes(
+    case: Case, work: Work, loaded: Loaded, state: State, prompt_length: int
+) -> EpisodeEncoder:
+    """The encoder of the state's episodes, with a soft prompt of this length in front."""
+    record: Json = case.opened.record if case.opened else {"chat": False, "max_length": None}
+    plain = episode_encoder(work.task, loaded, state.method, record["chat"], record["max_length"])
+    encoder = dataclasses.replace(plain.encoder, prompt_length=prompt_length)
+    return dataclasses.replace(plain, encoder=encoder)

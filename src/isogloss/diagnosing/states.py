@@ -1,0 +1,107 @@
+"""A model in the states that are measured: as it is, and as a run's training left it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import final
+
+from isogloss.diagnosing.direction import Probed
+from isogloss.errors import ConfigError
+from isogloss.finished import Opened
+from isogloss.methods.method import Method
+from isogloss.model.load import Loaded
+from isogloss.settings import DiagnoseSettings
+from isogloss.tuning.adapter_files import PROMPT_KEY
+from isogloss.tuning.full import FullParameters
+from isogloss.tuning.lora import Lora
+from isogloss.tuning.soft_prompt import SoftPrompt
+from isogloss.tuning.tuning import StartIds, Tuning, Weights
+from isogloss.tuning.untuned import Untuned
+
+PROBE = SoftPrompt(10)  # what gradients are taken by where a method has no prompt: CL-ICP's length
+COMMON_TOKENS = 5000
+
+
+@final
+@dataclass(frozen=True)
+class State:
+    """A model with what gradients are taken by.
+
+    `prompt_length`: vectors of the method's own soft prompt, which is in the model. `probe_length`:
+    those that stand in front where gradients are taken; a mere probe is in front nowhere else.
+    """
+
+    probed: Probed
+    method: Method | None
+    prompt_length: int
+    probe_length: int
+
+
+@contextmanager
+def found(settings: DiagnoseSettings, opened: Opened | None, loaded: Loaded) -> Iterator[State]:
+    """The base model: with a run, as the run's training found it.
+
+    Raises:
+        ConfigError: gradients by parameters that the run does not tune.
+    """
+    method = opened.method if opened else None
+    tune = method.tune if method else _asked(settings)
+    if isinstance(tune, SoftPrompt):
+        tune = dataclasses.replace(tune, start_from="vocabulary", start_file="")
+    weights = _started(tune, loaded, settings.seed)
+    probed = _probed(settings, tune, weights, loaded)
+    length = tune.prompt_length if method else 0
+    with tune.attached(loaded.model, weights):
+        yield State(probed, method, length, _length(tune, probed))
+
+
+@contextmanager
+def tuned(settings: DiagnoseSettings, opened: Opened, loaded: Loaded) -> Iterator[State]:
+    """The model as training left it.
+
+    Raises:
+        ConfigError: gradients by parameters that the run does not tune.
+    """
+    tune = opened.method.tune
+    weights = opened.weights(loaded)
+    with opened.tuned(loaded, weights) as shifter:
+        probed = _probed(settings, tune, weights, loaded)
+        probed = dataclasses.replace(probed, meet=shifter.meet if shifter else None)
+        yield State(probed, opened.method, tune.prompt_length, _length(tune, probed))
+
+
+def _asked(settings: DiagnoseSettings) -> Tuning:
+    """What is probed where there is no run; a soft prompt need not be in the model for it."""
+    tunes: dict[str, Tuning] = {"lora": Lora(), "full": FullParameters()}
+    return tunes.get(settings.gradients, Untuned())
+
+
+def _probed(settings: DiagnoseSettings, tune: Tuning, weights: Weights, loaded: Loaded) -> Probed:
+    if isinstance(tune, SoftPrompt):
+        return Probed(f"a soft prompt of {tune.length}", prompt=weights[PROMPT_KEY].detach())
+    kind = {Lora: "lora", FullParameters: "full", Untuned: "soft-prompt"}.get(type(tune))
+    if kind is None:  # a prefix, or a prompt of demonstrations: few parameters
+        return Probed(tune.learns, parameters=dict(weights))
+    if settings.gradients == "soft-prompt":
+        vectors = _started(PROBE, loaded, settings.seed)[PROMPT_KEY].detach()
+        return Probed(f"a soft prompt of {PROBE.length} vocabulary vectors", prompt=vectors)
+    if settings.gradients != kind:
+        raise ConfigError(
+            f"gradients is '{settings.gradients}', but the run tunes {tune.learns}; give "
+            f"{' or '.join(dict.fromkeys(('soft-prompt', kind)))}"
+        )
+    return Probed(tune.learns, parameters=dict(weights))
+
+
+def _length(tune: Tuning, probed: Probed) -> int:
+    return tune.prompt_length if probed.prompt is None else len(probed.prompt)
+
+
+def _started(tune: Tuning, loaded: Loaded, seed: int) -> Weights:
+    special = set(loaded.tokenizer.all_special_ids)
+    rows = min(COMMON_TOKENS, len(loaded.tokenizer))
+    common = tuple(number for number in range(rows) if number not in special)
+    return tune.start(loaded.model, StartIds(common), seed=seed)
