@@ -139,8 +139,7 @@ def test_by_hand():
     assert three["inner"] == pytest.approx(28 / 6)
     assert three["corrected"] == pytest.approx(28 / 6 / math.sqrt(2 * 3))
     found = aligned(first, SECOND, keys("en", "xyz"), keys("tr", "xy"), seed=1, resamples=20)
-    assert found.corrected is None, "of three such items most resamples have no norm but noise"
-    check(found, three | {"corrected": None})
+    check(found, three)
     found = aligned(FIRST + 0.0, SECOND, keys("en", "xy"), keys("tr", "xy"), seed=1, resamples=20)
     for name, value in wanted.items():
         assert values(found)[name] == pytest.approx(value, rel=1e-6), name

@@ -53,7 +53,8 @@ def aligned(
     """The alignment of gradients (items, numbers) of A and of B.
 
     Items of one key are the same item; of one id in two languages, translations. Intervals are
-    percentiles of a bootstrap over ids: an id that is drawn twice counts twice on both sides.
+    percentiles of a bootstrap over ids: an id that is drawn twice counts twice on both sides. Ids
+    that one set alone has are drawn among themselves.
 
     Raises:
         ValueError: fewer than two items in a set.
@@ -100,13 +101,19 @@ def _weights(
     first_keys: Sequence[Key], second_keys: Sequence[Key], seed: int, resamples: int
 ) -> tuple[Array, Array]:
     """How often each item of A and of B is drawn, (1 + resamples, items): once each, then anew."""
-    ids = sorted({name for name, _ in (*first_keys, *second_keys)})
-    place = {name: number for number, name in enumerate(ids)}
+    own, other = ({name for name, _ in keys} for keys in (first_keys, second_keys))
     source = numpy.random.default_rng(seed)
-    drawn = source.multinomial(len(ids), numpy.full(len(ids), 1 / len(ids)), size=resamples)
-    counts = numpy.concatenate([numpy.ones((1, len(ids))), drawn]).astype(float)
+    counts: dict[str, Array] = {}
+    # Ids of both sets among themselves, and those of one set alone likewise.
+    for ids in (sorted(own & other), sorted(own - other), sorted(other - own)):
+        if ids:
+            even = numpy.full(len(ids), 1 / len(ids))
+            drawn = source.multinomial(len(ids), even, size=resamples)
+            whole = numpy.concatenate([numpy.ones((1, len(ids))), drawn])
+            counts |= dict(zip(ids, whole.T, strict=True))
     first, second = (
-        counts[:, [place[name] for name, _ in keys]] for keys in (first_keys, second_keys)
+        numpy.stack([counts[name] for name, _ in keys], axis=1)
+        for keys in (first_keys, second_keys)
     )
     return first, second
 
@@ -149,7 +156,7 @@ class _Pairs:
 
         inner = mean(self.across, self.counted)
         norms = [
-            _bilinear(w, products, w) / w.sum(axis=1) ** 2
+            _over(_bilinear(w, products, w), w.sum(axis=1) ** 2)
             for w, products in ((first, self.within_first), (second, self.within_second))
         ]
         free = [

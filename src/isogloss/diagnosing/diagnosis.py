@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import final
@@ -37,11 +37,16 @@ NO_LOSS = AnswerLoss("off")
 @final
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of a model in one state; None where it was not asked for."""
+    """What was measured of a model in one state; None where it was not asked for.
+
+    With `shifted` the method moves target samples: so they were for gradients, but neither for
+    sentences alone nor for attention.
+    """
 
     closeness: Closeness
     direction: Direction | None
     attention: AttentionMeasure | None
+    shifted: bool = False
 
 
 @final
@@ -96,7 +101,17 @@ class Diagnosis:
 
 
 def _findings(measured: Measured, languages: tuple[str, str]) -> tuple[Finding, ...]:
-    return findings(measured.closeness, measured.direction, measured.attention, languages)
+    made = findings(measured.closeness, measured.direction, measured.attention, languages)
+    if not measured.shifted:
+        return made
+    note = "The method's representation shift took no part in this."
+    unshifted = ("close?", "demonstrations?")
+    return tuple(
+        replace(each, sentences=(*each.sentences, note))
+        if each.question.endswith(unshifted)
+        else each
+        for each in made
+    )
 
 
 def diagnose(settings: DiagnoseSettings) -> Diagnosis:
@@ -112,7 +127,7 @@ def diagnose(settings: DiagnoseSettings) -> Diagnosis:
     with states.found(settings, opened, loaded) as state:
         now = _measured(settings, case, loaded, state)
     after = None
-    if opened:
+    if opened and opened.method.stages:
         with states.tuned(settings, opened, loaded) as state:
             after = _measured(settings, case, loaded, state)
     found = Diagnosis(
@@ -132,6 +147,7 @@ def diagnose(settings: DiagnoseSettings) -> Diagnosis:
 
 
 def _measured(settings: DiagnoseSettings, case: Case, loaded: Loaded, state: State) -> Measured:
+    state.rest()
     text = case.text.sampled(settings.pairs, seed=settings.seed)
     # The model's sentences as they are: a prompt that nothing has learnt says nothing of them.
     encoder = Encoder(loaded.tokenizer, vocabulary_rows(loaded.model), state.prompt_length)
@@ -147,11 +163,10 @@ def _measured(settings: DiagnoseSettings, case: Case, loaded: Loaded, state: Sta
         return Measured(close, None, None)
     probing = _episodes(case, case.work, loaded, state, state.probe_length)
     reading = _episodes(case, case.work, loaded, state, state.prompt_length)
-    return Measured(
-        close,
-        _direction(settings, case, loaded, state, probing) if settings.items else None,
-        _attention(settings, case.work, loaded, reading) if settings.readers else None,
-    )
+    pushed = _direction(settings, case, loaded, state, probing) if settings.items else None
+    state.rest()
+    read = _attention(settings, case.work, loaded, reading) if settings.readers else None
+    return Measured(close, pushed, read, shifted=state.shifter is not None)
 
 
 def _direction(

@@ -13,6 +13,7 @@ from isogloss.errors import ConfigError
 from isogloss.finished import Opened
 from isogloss.methods.method import Method
 from isogloss.model.load import Loaded
+from isogloss.representation_shift import Shifter
 from isogloss.settings import DiagnoseSettings
 from isogloss.tuning.adapter_files import PROMPT_KEY
 from isogloss.tuning.full import FullParameters
@@ -32,12 +33,19 @@ class State:
 
     `prompt_length`: vectors of the method's own soft prompt, which is in the model. `probe_length`:
     those that stand in front where gradients are taken; a mere probe is in front nowhere else.
+    `shifter` is what moves target samples, where the method has a shift.
     """
 
     probed: Probed
     method: Method | None
     prompt_length: int
     probe_length: int
+    shifter: Shifter | None = None
+
+    def rest(self) -> None:
+        """Let no shift take part in the passes that follow."""
+        if self.shifter:
+            self.shifter.rest()
 
 
 @contextmanager
@@ -70,7 +78,8 @@ def tuned(settings: DiagnoseSettings, opened: Opened, loaded: Loaded) -> Iterato
     with opened.tuned(loaded, weights) as shifter:
         probed = _probed(settings, tune, weights, loaded)
         probed = dataclasses.replace(probed, meet=shifter.meet if shifter else None)
-        yield State(probed, opened.method, tune.prompt_length, _length(tune, probed))
+        length = _length(tune, probed)
+        yield State(probed, opened.method, tune.prompt_length, length, shifter)
 
 
 def _asked(settings: DiagnoseSettings) -> Tuning:
