@@ -18,6 +18,7 @@ from isogloss.errors import RunError
 
 RECORD, SCORES, PREDICTIONS = "run.json", "scores.json", "predictions.jsonl"
 LOG, DEMONSTRATIONS, ADAPTER = "log.jsonl", "demonstrations.jsonl", "adapter"
+DIAGNOSIS = "diagnosis.json"  # what `isogloss diagnose` leaves in a folder
 CLAIM = ".claim"  # held by the process that writes the folder
 Json = dict[str, Any]
 

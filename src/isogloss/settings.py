@@ -390,9 +390,11 @@ class ReproduceSettings:
     """Reproduce a table or figure of the paper with models of your choice, cell by cell."""
 
     experiment: tyro.conf.Positional[str]
-    """table2, table3, table4, table5, table6, fig3, fig5 or fig6."""
+    """table1 to table6, fig1, fig2, fig3, fig5, fig6, eq3 or mechanism."""
     models: tuple[str, ...] = ()
     """Models: folders, .gguf files, package:NAME, or hub ids."""
+    runs: tuple[Path, ...] = ()
+    """For fig2 and mechanism: folders with evaluated runs, whose scores are met with alignment."""
     data: str | None = None
     """Folder of the benchmarks' files, or 'hub'. Without it: $ISOGLOSS_DATA, then ./data."""
     scale: Literal["smoke", "small", "paper"] = "smoke"

@@ -9,9 +9,8 @@ import pytest
 
 import isogloss
 from isogloss.cli.main import main
-from isogloss.diagnosing.diagnosis import FILE
 from isogloss.errors import ConfigError, DataError, IsoglossError
-from isogloss.runs import read_json_file
+from isogloss.runs import DIAGNOSIS, read_json_file
 
 WORDS = ("red", "old", "big", "far", "new")
 
@@ -59,7 +58,7 @@ def test_a_model(task, model_folder, tmp_path, capsys):
         assert question in shown
     assert main([*asked, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    kept = read_json_file(tmp_path / FILE)
+    kept = read_json_file(tmp_path / DIAGNOSIS)
     for both in (found, kept):
         del both["seconds"]
     assert found == kept

@@ -67,7 +67,7 @@ def test_nothing_to_report_is_refused(kind, tmp_path):
     folder = tmp_path / "nowhere" if kind == "missing" else tmp_path
     expected = {
         "missing": "no such folder: .*nowhere",
-        "empty": r"found no run\.json and no grid\.json",
+        "empty": r"found no run\.json, no grid\.json and no diagnosis\.json",
         "unscored": "found nothing to report(.|\n)*isogloss evaluate",
     }
     with pytest.raises(RunError, match=expected[kind]):

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from isogloss.cli.output import print_json, print_table, say
 from isogloss.diagnosing.closeness import Closeness
-from isogloss.diagnosing.diagnosis import FILE, Diagnosis, diagnose
+from isogloss.diagnosing.diagnosis import Diagnosis, diagnose
 from isogloss.diagnosing.verdict import Finding
+from isogloss.runs import DIAGNOSIS
 from isogloss.settings import DiagnoseSettings
 
 WIDEST = 24  # columns of the longest bar
@@ -21,7 +22,7 @@ def run(settings: DiagnoseSettings) -> None:
         print_json(found.content)
         return
     tell(found)
-    say(f"all numbers: {found.folder / FILE} ({found.seconds:.0f} s)")
+    say(f"all numbers: {found.folder / DIAGNOSIS} ({found.seconds:.0f} s)")
 
 
 def tell(found: Diagnosis) -> None:

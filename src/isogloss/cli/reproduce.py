@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from isogloss.cli.output import print_json, print_table, say
+from isogloss.experiments.analyses.analysis import ANALYSIS, Analysis, carried_out, folder_of
+from isogloss.experiments.analyses.registry import ANALYSES
 from isogloss.experiments.grid import SCALES
 from isogloss.experiments.registry import EXPERIMENTS
 from isogloss.experiments.reproducing import Reproduction, plan, reproduce
@@ -35,6 +37,17 @@ def experiments(settings: ExperimentsSettings) -> None:
         }
         for one in EXPERIMENTS.values()
     ]
+    rows += [
+        {
+            "name": one.name,
+            "section": one.section,
+            "title": one.title,
+            "rows": None,
+            "tasks": "measured, not trained for",
+            "printed numbers": None,
+        }
+        for one in ANALYSES.values()
+    ]
     if settings.json:
         print_json(rows)
         return
@@ -44,6 +57,9 @@ def experiments(settings: ExperimentsSettings) -> None:
 
 def run(settings: ReproduceSettings) -> None:
     """Carry out an experiment, or say what it would be, and print its table."""
+    if settings.experiment in ANALYSES:
+        analyse(ANALYSES[settings.experiment], settings)
+        return
     made = plan(settings) if settings.plan else reproduce(settings)
     if settings.json:
         print_json(reproduction_content(made))
@@ -56,6 +72,26 @@ def run(settings: ReproduceSettings) -> None:
     say(f"{len(made.results)} cells: {counts}; folder: {made.folder}")
     if made.open_runs:
         say(what_is_left(made.results, made.open_runs, settings.workers))
+
+
+def analyse(analysis: Analysis, settings: ReproduceSettings) -> None:
+    """Measure a table or figure that needs no training, and print what was found."""
+    folder = folder_of(analysis.name, settings)
+    if settings.plan:
+        say(f"{analysis.name}: {analysis.title} (Section {analysis.section}); folder: {folder}")
+        return
+    found = carried_out(analysis, settings)
+    if settings.json:
+        content = {"analysis": analysis.name, "folder": str(folder), "rows": list(found.rows)}
+        print_json(content | {"sentences": list(found.sentences), **found.content})
+        return
+    if found.rows:
+        title = f"{analysis.title} (Section {analysis.section})"
+        print_table(title, found.rows, list(found.rows[0]))
+    for sentence in found.sentences:
+        say(sentence)
+    figures = "".join(f", figures/{drawing.name}.svg" for drawing in found.drawings)
+    say(f"written to {folder}: {ANALYSIS}{figures}")
 
 
 def print_reproduction(made: Reproduction) -> None:

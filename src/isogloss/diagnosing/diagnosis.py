@@ -26,11 +26,10 @@ from isogloss.methods.losses import AnswerLoss
 from isogloss.model.load import Loaded, load
 from isogloss.model.prompt import vocabulary_rows
 from isogloss.outcomes import short_model
-from isogloss.runs import Json, write_json_file
+from isogloss.runs import DIAGNOSIS, Json, write_json_file
 from isogloss.settings import DiagnoseSettings
 from isogloss.staging import episode_encoder
 
-FILE = "diagnosis.json"
 NO_LOSS = AnswerLoss("off")
 
 
@@ -142,7 +141,7 @@ def diagnose(settings: DiagnoseSettings) -> Diagnosis:
         seconds=round(time.time() - begun, 1),
         folder=case.folder,
     )
-    write_json_file(case.folder / FILE, found.content)
+    write_json_file(case.folder / DIAGNOSIS, found.content)
     return found
 
 

@@ -59,7 +59,7 @@ def found(settings: DiagnoseSettings, opened: Opened | None, loaded: Loaded) -> 
     tune = method.tune if method else _asked(settings)
     if isinstance(tune, SoftPrompt):
         tune = dataclasses.replace(tune, start_from="vocabulary", start_file="")
-    weights = _started(tune, loaded, settings.seed)
+    weights = started(tune, loaded, settings.seed)
     probed = _probed(settings, tune, weights, loaded)
     length = tune.prompt_length if method else 0
     with tune.attached(loaded.model, weights):
@@ -95,7 +95,7 @@ def _probed(settings: DiagnoseSettings, tune: Tuning, weights: Weights, loaded: 
     if kind is None:  # a prefix, or a prompt of demonstrations: few parameters
         return Probed(tune.learns, parameters=dict(weights))
     if settings.gradients == "soft-prompt":
-        vectors = _started(PROBE, loaded, settings.seed)[PROMPT_KEY].detach()
+        vectors = started(PROBE, loaded, settings.seed)[PROMPT_KEY].detach()
         return Probed(f"a soft prompt of {PROBE.length} vocabulary vectors", prompt=vectors)
     if settings.gradients != kind:
         raise ConfigError(
@@ -109,7 +109,8 @@ def _length(tune: Tuning, probed: Probed) -> int:
     return tune.prompt_length if probed.prompt is None else len(probed.prompt)
 
 
-def _started(tune: Tuning, loaded: Loaded, seed: int) -> Weights:
+def started(tune: Tuning, loaded: Loaded, seed: int) -> Weights:
+    """Fresh parameters; a soft prompt starts from ordinary tokens of the vocabulary."""
     special = set(loaded.tokenizer.all_special_ids)
     rows = min(COMMON_TOKENS, len(loaded.tokenizer))
     common = tuple(number for number in range(rows) if number not in special)

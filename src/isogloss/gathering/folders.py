@@ -1,4 +1,4 @@
-"""From the folders a user names to outcomes that can be compared: runs, folders of runs, grids."""
+"""From the folders a user names to what a report shows: runs, folders of runs, grids, diagnoses."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from pathlib import Path
 
 from isogloss.errors import RunError
 from isogloss.gathering.comparable import block_of, check_comparable
+from isogloss.gathering.diagnosed import read_diagnosed
 from isogloss.gathering.grid import GRID, Gathered, read_grid
 from isogloss.gathering.naming import check_places, distinct_models, labelled, mixed, once
 from isogloss.outcomes import Outcome, Place, read_outcome, untuned_outcomes
-from isogloss.runs import RECORD
+from isogloss.runs import DIAGNOSIS, RECORD
 
 
 def gather(folders: Sequence[Path]) -> Gathered:
-    """The outcomes of runs, of folders with runs anywhere below them, and of grids.
+    """The outcomes of runs, of folders with runs anywhere below them, and of grids; diagnoses too.
 
     Raises:
         RunError: nothing to report was found, a grid is damaged, or the runs cannot be compared.
@@ -24,7 +25,8 @@ def gather(folders: Sequence[Path]) -> Gathered:
     planned = tuple(dict.fromkeys(place for part in parts for place in part.planned))
     notes = [note for part in parts for note in part.notes]
     found = once([outcome for part in parts for outcome in part.outcomes])
-    if not found and not failures:
+    diagnosed = tuple({d.folder.resolve(): d for part in parts for d in part.diagnosed}.values())
+    if not (found or failures or diagnosed):
         listed = "".join(f"\n- {note}" for note in notes)
         raise RunError(f"found nothing to report in {', '.join(map(str, folders))}{listed}")
     found = distinct_models(found, set(planned))
@@ -37,7 +39,9 @@ def gather(folders: Sequence[Path]) -> Gathered:
     title = titles[0] if len(titles) == 1 else None
     notes += [*more, *mixed(outcomes)]
     printed = {place: score for part in parts for place, score in part.published.items()}
-    return Gathered((*outcomes, *others), failures, planned, tuple(notes), title, printed)
+    return Gathered(
+        (*outcomes, *others), failures, planned, tuple(notes), title, printed, diagnosed
+    )
 
 
 def _found(folder: Path) -> Iterator[Gathered]:
@@ -46,21 +50,35 @@ def _found(folder: Path) -> Iterator[Gathered]:
     places = list(_walk(folder))
     if not places:
         raise RunError(
-            f"{folder} holds no run: found no {RECORD} and no {GRID} in it or below; give run "
-            "folders, a folder with runs, or an experiment's folder"
+            f"{folder} holds no run: found no {RECORD}, no {GRID} and no {DIAGNOSIS} in it or "
+            "below; give run folders, a folder with runs or diagnoses, or an experiment's folder"
         )
     for place in places:
-        yield read_grid(place) if (place / GRID).is_file() else _single(place)
+        if (place / GRID).is_file():
+            yield read_grid(place)
+        elif (place / RECORD).is_file():
+            yield _single(place)
+        if (place / DIAGNOSIS).is_file():
+            yield _diagnosis(place)
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Grids and runs at any depth, in order of name; hidden and linked folders are passed over."""
-    if (folder / GRID).is_file() or (folder / RECORD).is_file():
+    """Grids, runs, diagnoses at any depth, by name; hidden and linked folders are passed over."""
+    whole = (folder / GRID).is_file() or (folder / RECORD).is_file()
+    if whole or (folder / DIAGNOSIS).is_file():
         yield folder
+    if whole:
         return
     for below in sorted(folder.iterdir()):
         if below.is_dir() and not below.is_symlink() and not below.name.startswith("."):
             yield from _walk(below)
+
+
+def _diagnosis(folder: Path) -> Gathered:
+    try:
+        return Gathered((), diagnosed=(read_diagnosed(folder),))
+    except RunError as error:
+        return Gathered((), notes=(f"passed over: {error}",))
 
 
 def _single(folder: Path) -> Gathered:

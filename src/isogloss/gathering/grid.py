@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, final
 
 from isogloss.errors import RunError
+from isogloss.gathering.diagnosed import Diagnosed
 from isogloss.outcomes import Failure, Outcome, Place, read_outcome, short_model
 from isogloss.runs import Json, read_json_file
 
@@ -32,6 +33,7 @@ class Gathered:
     notes: tuple[str, ...] = ()
     title: str | None = None
     published: Published = field(default_factory=dict)
+    diagnosed: tuple[Diagnosed, ...] = ()
 
 
 def read_grid(folder: Path) -> Gathered:

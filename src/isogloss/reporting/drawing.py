@@ -87,10 +87,14 @@ def style() -> Iterator[None]:
         yield
 
 
-def panels(count: int, *, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure of so many panels beside each other with one y axis; its legend goes below."""
+def panels(
+    count: int, *, width: float, height: float, shared: bool = True
+) -> tuple[Figure, list[Axes]]:
+    """A figure of so many panels beside each other, with one y axis if `shared`; its legend goes
+    below.
+    """
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, list(figure.subplots(1, count, sharey=True, squeeze=False)[0])
+    return figure, list(figure.subplots(1, count, sharey=shared, squeeze=False)[0])
 
 
 def legend(figure: Figure, axes: Axes) -> None:
