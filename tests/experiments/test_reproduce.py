@@ -345,7 +345,7 @@ def test_the_experiments_are_listed(capsys):
     trained = [row for row in rows if row["printed numbers"] is not None]
     assert len(trained) == 8
     assert sum(row["printed numbers"] for row in trained) == 308 + 77
-    assert [row["name"] for row in rows[8:]] == ["table1", "fig1", "fig2", "eq3"]
+    assert [row["name"] for row in rows[8:]] == ["table1", "fig1", "fig2", "eq3", "mechanism"]
 
 
 def test_the_plan_runs_nothing(real_data, model_folder, tmp_path, capsys, monkeypatch):

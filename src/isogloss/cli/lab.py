@@ -10,10 +10,11 @@ from typing import Annotated
 import tyro
 
 from isogloss.cli.output import print_json, print_table, say
-from isogloss.cli.reproduce import print_reproduction, reproduction_content
+from isogloss.cli.reproduce import print_findings, print_reproduction, reproduction_content
 from isogloss.errors import ConfigError
 from isogloss.lab.fig2c import deviation_figure
 from isogloss.lab.making import make
+from isogloss.lab.mechanism import NAME, STEPS, TITLE, MechanismPlan, mechanism
 from isogloss.lab.pretraining import PretrainSettings, pretrain_together
 from isogloss.lab.probing import probe
 from isogloss.lab.shipped import world_of
@@ -106,6 +107,35 @@ class DemonstrationsSettings(StudySettings):
 
 
 @dataclass(frozen=True)
+class MechanismSettings:
+    """Gradient alignment before and during learning, and by what the demonstrations are."""
+
+    tasks: tuple[str, ...] = ("span", "label", "choice")
+    """Tasks of the lab."""
+    models: tuple[str, ...] = ()
+    """Places of the dial (low, middle, high) or lab models' folders, of one world."""
+    runs: tuple[Path, ...] = ()
+    """Folders of studies, whose gains are met with the alignment before training."""
+    steps: tuple[int, ...] = STEPS
+    """Updates of the runs of CL-ICP and prompt-tuned MTL whose gradients are met."""
+    kinds_only: bool = False
+    """Leave these runs out."""
+    seeds: tuple[int, ...] = SEEDS
+    """Seeds: each of these runs once for each."""
+    items: int = 40
+    """Items of each language whose gradients are met."""
+    out: Path = Path("studies/mechanism")
+    """Folder of all that is measured and trained."""
+    json: bool = False
+    """Print one JSON object and nothing else on standard output."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, ("items",))
+        if not self.seeds:
+            raise ConfigError("no seed: leave --seeds out, or give one or more")
+
+
+@dataclass(frozen=True)
 class ProbeSettings:
     """Score a lab model on questions that only demonstrations decide."""
 
@@ -134,6 +164,7 @@ Command = (
     | Annotated[Fig2cSettings, tyro.conf.subcommand("fig2c")]
     | Annotated[Fig5Settings, tyro.conf.subcommand("fig5")]
     | Annotated[DemonstrationsSettings, tyro.conf.subcommand("demonstrations")]
+    | Annotated[MechanismSettings, tyro.conf.subcommand("mechanism")]
 )
 
 
@@ -149,6 +180,8 @@ def run(settings: LabSettings) -> None:
     command = settings.command
     if isinstance(command, StudySettings):
         run_study(command)
+    elif isinstance(command, MechanismSettings):
+        run_mechanism(command)
     elif isinstance(command, MakeSettings):
         make_world(command)
     elif isinstance(command, PretrainCommand):
@@ -224,10 +257,24 @@ def run_study(settings: StudySettings) -> None:
         return
     say(f"{made.experiment.title} (Section {made.experiment.section}), task {settings.task}")
     print_reproduction(made)
-    if figure:
+    if figure and figure["rows"]:
         print_table("cosine deviation and scores", figure["rows"], list(figure["rows"][0]))
         say(f"rank correlation over {figure['models']} models: {figure['said']}")
     say(f"report: {written.page}")
+
+
+def run_mechanism(settings: MechanismSettings) -> None:
+    """Measure, and print what was found."""
+    plan = MechanismPlan(
+        settings.tasks,
+        settings.models,
+        settings.runs,
+        () if settings.kinds_only else settings.steps,
+        settings.seeds,
+        settings.items,
+    )
+    found = mechanism(plan, settings.out)
+    print_findings(found, settings.out, (NAME, TITLE), as_json=settings.json)
 
 
 def _speaks() -> bool:

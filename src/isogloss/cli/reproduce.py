@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from isogloss.cli.output import print_json, print_table, say
-from isogloss.experiments.analyses.analysis import ANALYSIS, Analysis, carried_out, folder_of
+from isogloss.experiments.analyses.analysis import (
+    ANALYSIS,
+    Analysis,
+    Findings,
+    carried_out,
+    folder_of,
+)
 from isogloss.experiments.analyses.registry import ANALYSES
 from isogloss.experiments.grid import SCALES
 from isogloss.experiments.registry import EXPERIMENTS
@@ -81,13 +88,24 @@ def analyse(analysis: Analysis, settings: ReproduceSettings) -> None:
         say(f"{analysis.name}: {analysis.title} (Section {analysis.section}); folder: {folder}")
         return
     found = carried_out(analysis, settings)
-    if settings.json:
-        content = {"analysis": analysis.name, "folder": str(folder), "rows": list(found.rows)}
+    title = f"{analysis.title} (Section {analysis.section})"
+    print_findings(found, folder, (analysis.name, title), as_json=settings.json)
+
+
+def print_findings(
+    found: Findings, folder: Path, called: tuple[str, str], *, as_json: bool
+) -> None:
+    """Print what was measured: tables of rows of one form, sentences, and where it is kept."""
+    name, title = called
+    if as_json:
+        content = {"analysis": name, "folder": str(folder), "rows": list(found.rows)}
         print_json(content | {"sentences": list(found.sentences), **found.content})
         return
-    if found.rows:
-        title = f"{analysis.title} (Section {analysis.section})"
-        print_table(title, found.rows, list(found.rows[0]))
+    forms: dict[tuple[str, ...], list[dict[str, object]]] = {}
+    for row in found.rows:
+        forms.setdefault(tuple(row), []).append(row)
+    for columns, rows in forms.items():
+        print_table(title, rows, columns)
     for sentence in found.sentences:
         say(sentence)
     figures = "".join(f", figures/{drawing.name}.svg" for drawing in found.drawings)

@@ -20,6 +20,8 @@ from isogloss.lab.shipped import world_of
 from isogloss.lab.studying import REPORT, WORLD
 from isogloss.model.load import load
 from isogloss.model.prompt import vocabulary_rows
+from isogloss.outcomes import Place
+from isogloss.reporting.layout import group_of
 from isogloss.reporting.scatter import Axes, Point, scatter
 from isogloss.runs import Json, json_text, write_together
 from isogloss.statistics import Estimate
@@ -45,12 +47,14 @@ def deviation_figure(made: Reproduction) -> Json:
         estimate = cells[0].estimate if cells else None
         if estimate is None:
             continue
-        close = measured[line.group].deviation
-        rows.append(_row(line.group, line.row, measured[line.group], estimate))
+        model = next(name for name in measured if line.group in (name, *_with_share(name, made)))
+        close = measured[model].deviation
+        series = line.row + line.group.removeprefix(model)
+        rows.append(_row(model, series, measured[model], estimate))
         points.append(
             Point(
-                line.group,
-                line.row,
+                model,
+                series,
                 (close.value, close.low, close.high),
                 (100 * estimate.value, 100 * estimate.low, 100 * estimate.high),
             )
@@ -64,7 +68,7 @@ def deviation_figure(made: Reproduction) -> Json:
         "models": len(models),
         "correlations": {row: asdict(one) for row, one in found.items() if one},
         "said": "; ".join(f"{row} {one.rank:+.2f}" for row, one in found.items() if one)
-        or "too few models",
+        or "too few models, or scores that are all the same",
         "closeness": {
             label: json.loads(json.dumps(asdict(each))) for label, each in measured.items()
         },
@@ -78,6 +82,12 @@ def deviation_figure(made: Reproduction) -> Json:
     except OSError as error:
         raise RunError(f"cannot write to {folder}: {error.strerror or error}") from error
     return content
+
+
+def _with_share(model: str, made: Reproduction) -> list[str]:
+    """What a table calls a model's groups where it has several shares of D_t."""
+    places = [result.cell.place | {"model": model} for result in made.results]
+    return [group_of(Place(**place), shares=True) for place in places]
 
 
 def _closeness(folder: Path, model: str) -> Closeness:
@@ -108,6 +118,7 @@ def _correlation(row: str, rows: Sequence[Json]) -> Correlation | None:
     own = [one for one in rows if one["row"] == row]
     if len(own) < 3:
         return None
-    return correlation(
+    found = correlation(
         [one["cosine deviation"] for one in own], [one["score"] for one in own], seed=SEED
     )
+    return found if found.known else None

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
-from isogloss.errors import ConfigError, RunError, no_such
+from isogloss.errors import ConfigError, RunError, no_such, suggestion
 from isogloss.experiments.carrying_out import GRID, result_of
 from isogloss.experiments.grid import Cell, Experiment, Row
 from isogloss.experiments.reproducing import Reproduction
@@ -45,6 +45,11 @@ class StudyPlan:
     sizes: TaskSizes = SIZES
     workers: int = 1
 
+    def __post_init__(self) -> None:
+        for share in self.shares:
+            if not 0 < share <= 1:
+                raise ConfigError(f"share is {share}; it must be above 0 and at most 1")
+
 
 def study(name: str, plan: StudyPlan, folder: Path) -> Reproduction:
     """Carry out every cell of a study that is not done yet; failed ones are tried again.
@@ -56,11 +61,12 @@ def study(name: str, plan: StudyPlan, folder: Path) -> Reproduction:
     chosen = STUDIES[name]
     if plan.task not in [task.name for task in TASKS]:
         raise no_such("task", plan.task, [task.name for task in TASKS])
-    models = [place_of(model) for model in plan.models or chosen.dials]
-    world = _one_world(models)
+    rows = _named(chosen, plan.rows)
+    models = list(dict.fromkeys(place_of(model) for model in plan.models or chosen.dials))
+    world = one_world(models)
     write_world(folder / WORLD, world, plan.sizes)
     task = str(folder / WORLD / "tasks" / plan.task)
-    cells = _cells(chosen, plan, models, task)
+    cells = _cells(chosen, plan, (rows, models), task)
     experiment = Experiment(
         name=f"lab {name}",
         title=chosen.title,
@@ -84,7 +90,9 @@ def report_of(made: Reproduction) -> Report:
     Raises:
         RunError: nothing was run, or the report cannot be written.
     """
-    options = ReportOptions(title=made.experiment.title, baseline=made.experiment.baseline)
+    baseline = made.experiment.baseline
+    asked = {result.cell.row for result in made.results}
+    options = ReportOptions(made.experiment.title, baseline if baseline in asked else None)
     return report([made.folder], made.folder / REPORT, options)
 
 
@@ -98,10 +106,13 @@ def place_of(model: str) -> Path:
         return shipped(model)
     if Path(model).is_dir():
         return Path(model).resolve()
-    raise ConfigError(f"found no lab model '{model}'; give {', '.join(DIALS)} or a model's folder")
+    raise ConfigError(
+        f"found no lab model '{model}'; give {', '.join(DIALS)} or a model's folder"
+        + suggestion(model, DIALS)
+    )
 
 
-def _one_world(models: Sequence[Path]) -> World:
+def one_world(models: Sequence[Path]) -> World:
     """The world of all models, which may differ in how its languages were tied; here untied."""
     worlds = [world_of(model) for model in models]
     told = [{**asdict(each.settings), "dial": 0, "tie": ""} for each in worlds]
@@ -115,9 +126,11 @@ def _one_world(models: Sequence[Path]) -> World:
     return World(replace(worlds[0].settings, dial=0.0, tie="mixed"))
 
 
-def _cells(chosen: Study, plan: StudyPlan, models: Sequence[Path], task: str) -> list[Cell]:
-    """All models, shares and rows with the first seed, then with the next."""
-    rows = _named(chosen, plan.rows)
+def _cells(
+    chosen: Study, plan: StudyPlan, asked: tuple[Sequence[Row], Sequence[Path]], task: str
+) -> list[Cell]:
+    """All models, shares and rows with the first seed, then with the next; each once."""
+    rows, models = asked
     fingerprints = {model: identify(str(model)) for model in models}
     return [
         Cell(
@@ -131,9 +144,9 @@ def _cells(chosen: Study, plan: StudyPlan, models: Sequence[Path], task: str) ->
             evaluate={"max_new_tokens": ANSWER_TOKENS, **row.evaluate},
             fingerprint=fingerprints[model],
         )
-        for seed in plan.seeds
+        for seed in dict.fromkeys(plan.seeds)
         for model in models
-        for share in plan.shares or chosen.shares
+        for share in dict.fromkeys(plan.shares or chosen.shares)
         for row in rows
     ]
 

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
 
-from isogloss.errors import ConfigError, RunError
+from isogloss.errors import ConfigError, RunError, no_such
 from isogloss.experiments.published_numbers import XCOPA, XNLI, XQUAD
+from isogloss.model.load import identify
 from isogloss.reporting.drawing import Drawing
 from isogloss.runs import Json, json_text, read_json_file, write_json_file, write_together
 from isogloss.settings import ReproduceSettings
@@ -54,18 +55,19 @@ def carried_out(analysis: Analysis, settings: ReproduceSettings) -> Findings:
     """
     folder = folder_of(analysis.name, settings)
     found = analysis.make(settings, folder)
-    texts: dict[Path, str] = {
-        folder / ANALYSIS: json_text(
-            {
-                "analysis": analysis.name,
-                "title": analysis.title,
-                "section": analysis.section,
-                "rows": list(found.rows),
-                "sentences": list(found.sentences),
-                **found.content,
-            }
-        )
-    }
+    keep(found, folder, (analysis.name, analysis.title, analysis.section))
+    return found
+
+
+def keep(found: Findings, folder: Path, called: tuple[str, str, str]) -> None:
+    """Write what was found: analysis.json with its name, title and section, and the figures.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    content: Json = dict(zip(("analysis", "title", "section"), called, strict=True))
+    content |= {"rows": list(found.rows), "sentences": list(found.sentences)}
+    texts = {folder / ANALYSIS: json_text(content | found.content)}
     for drawing in found.drawings:
         texts[folder / "figures" / f"{drawing.name}.svg"] = drawing.file
     write_together(texts)
@@ -74,15 +76,22 @@ def carried_out(analysis: Analysis, settings: ReproduceSettings) -> Findings:
             (folder / "figures" / f"{drawing.name}.png").write_bytes(drawing.png)
     except OSError as error:
         raise RunError(f"cannot write to {folder}: {error.strerror or error}") from error
-    return found
 
 
 def wanted(settings: ReproduceSettings, tasks: Sequence[str]) -> Iterator[tuple[str, str]]:
     """The tasks and languages that are asked for.
 
     Raises:
-        ConfigError: none of them.
+        ConfigError: one that there is not, or no such task in such a language.
     """
+    languages = sorted({language for codes in LANGUAGES.values() for language in codes})
+    for what, given, there in (
+        ("task", settings.tasks, tasks),
+        ("target language", settings.targets, languages),
+    ):
+        for one in given:
+            if one not in there:
+                raise no_such(f"{what} in {settings.experiment}", one, there)
     pairs = [
         (task, language)
         for task in tasks
@@ -100,13 +109,16 @@ def wanted(settings: ReproduceSettings, tasks: Sequence[str]) -> Iterator[tuple[
 
 
 def need_models(settings: ReproduceSettings) -> None:
-    """Refuse to measure without a model.
+    """Refuse to measure without a model, or with one that there is not.
 
     Raises:
         ConfigError: says what to give.
+        ModelError: there is no such model.
     """
     if not settings.models:
         raise ConfigError("no model to run: give --models with one or more")
+    for model in settings.models:
+        identify(model)
 
 
 def kept(path: Path, asked: Json, measure: Callable[[], Any]) -> Json:

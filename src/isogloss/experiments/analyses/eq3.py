@@ -24,7 +24,7 @@ from isogloss.demonstrations.choose import Group
 from isogloss.diagnosing.direction import items_of
 from isogloss.diagnosing.states import PROBE, started
 from isogloss.experiments.analyses.analysis import LANGUAGES, Analysis, Findings, wanted
-from isogloss.model.load import Loaded, ModelOptions, load
+from isogloss.model.load import Loaded, ModelOptions, identify, load
 from isogloss.model.prompt import prompted
 from isogloss.outcomes import short_model
 from isogloss.packing import EncodedGroup
@@ -115,14 +115,17 @@ def _prompt_loss(loaded: Loaded, groups: Sequence[EncodedGroup], shape: torch.Si
 
 def make(settings: ReproduceSettings, folder: Path) -> Findings:
     """On the linear model, and on a soft prompt in each model that is named."""
+    places = list(wanted(settings, tuple(LANGUAGES)))
+    for model in settings.models:
+        identify(model)  # refused before anything is measured
     seed = settings.seeds[0] if settings.seeds else 0
     linear, expansions = linear_check(seed)
     checks = {"linear model": linear}
     for model in settings.models:
         loaded = load(model, ModelOptions(settings.dtype, settings.device))
-        for task, target in list(wanted(settings, tuple(LANGUAGES)))[:1]:
-            name = f"{short_model(model)}, {task} {target}"
-            checks[name] = prompt_check(loaded, settings, task, target)
+        task, target = places[0]
+        name = f"{short_model(model)}, {task} {target}"
+        checks[name] = prompt_check(loaded, settings, task, target)
     rows = tuple(
         {
             "of": name,

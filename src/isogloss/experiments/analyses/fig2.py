@@ -14,7 +14,7 @@ from isogloss.alignment.cosine_deviation import default_layers, token_states
 from isogloss.alignment.sentence_map import joint_plane, token_map
 from isogloss.correlations import correlation
 from isogloss.diagnosing.closeness import closeness
-from isogloss.diagnosing.parallel_text import ParallelText, from_task
+from isogloss.diagnosing.parallel_text import ParallelText, check_enough, from_task
 from isogloss.encoding import Encoder
 from isogloss.errors import RunError
 from isogloss.experiments.analyses.analysis import (
@@ -45,6 +45,7 @@ def make(settings: ReproduceSettings, folder: Path) -> Findings:
     """Maps of every model in the first language asked for, deviations in all, scores from runs."""
     need_models(settings)
     places = list(wanted(settings, ("xquad",)))
+    outcomes = gather(settings.runs).outcomes if settings.runs else ()
     rows: list[Json] = []
     drawings: list[Drawing] = []
     maps, lengths = {}, {}
@@ -59,7 +60,7 @@ def make(settings: ReproduceSettings, folder: Path) -> Findings:
                 place = f"fig2b-{name}"
                 drawings.append(draw_sentence_planes(planes, place, name, ("en", target)))
     drawings.insert(0, draw_token_maps(maps, lengths, ("en", places[0][1])))
-    points, correlations = _correlated(settings, rows)
+    points, correlations = _correlated(settings, rows, outcomes)
     if points:
         axes = Axes("cosine deviation", "score of direct transfer, %")
         title = "Direct transfer by cosine deviation (Fig. 2c)"
@@ -72,7 +73,10 @@ def make(settings: ReproduceSettings, folder: Path) -> Findings:
     if not settings.runs:
         sentences.append("Fig. 2c needs evaluated runs of direct transfer: --runs FOLDER ...")
     elif not correlations:
-        sentences.append("Fig. 2c: fewer than three runs of direct transfer with a deviation.")
+        sentences.append(
+            "Fig. 2c: fewer than three places of direct transfer with a deviation, or scores that "
+            "are all the same."
+        )
     return Findings(tuple(rows), tuple(sentences), tuple(drawings), {"correlations": correlations})
 
 
@@ -80,7 +84,9 @@ def _text(settings: ReproduceSettings, task: str, target: str) -> ParallelText:
     seed = _seed(settings)
     opened = open_task(task, settings.data, BenchmarkSettings())
     text = from_task(opened, make_split(opened, target, seed=seed))
-    return text.sampled(settings.limit or PAIRS * SIZES[settings.scale], seed=seed)
+    text = text.sampled(settings.limit or PAIRS * SIZES[settings.scale], seed=seed)
+    check_enough(len(text.own), text.where, "Raise --limit")
+    return text
 
 
 def _seed(settings: ReproduceSettings) -> int:
@@ -140,14 +146,14 @@ def _maps(loaded: Loaded, text: ParallelText) -> tuple[Any, int, list[SentencePl
 
 
 def _correlated(
-    settings: ReproduceSettings, rows: Sequence[Json]
+    settings: ReproduceSettings, rows: Sequence[Json], outcomes: Sequence[Outcome]
 ) -> tuple[list[Point], dict[str, Json]]:
     """Fig. 2c: outcomes of direct transfer beside the deviation of their model and language."""
     if not settings.runs:
         return [], {}
     known = {(row["model"], row["task"], row["target"]): row for row in rows}
     scores: dict[tuple[str, str, str], list[float]] = defaultdict(list)
-    for outcome in gather(settings.runs).outcomes:
+    for outcome in outcomes:
         place = outcome.place
         key = (place.model, place.task, place.language)
         if outcome.method == "direct-transfer" and key in known:
@@ -171,11 +177,11 @@ def _correlated(
         series[f"over languages, {point.series}"].append(point)
     series["over all"] = points
     found = {
-        name: asdict(correlation([p.x[0] for p in own], [p.y[0] for p in own], seed=0))
+        name: correlation([p.x[0] for p in own], [p.y[0] for p in own], seed=0)
         for name, own in series.items()
         if len(own) >= 3
     }
-    return points, found
+    return points, {name: asdict(one) for name, one in found.items() if one.known}
 
 
 def _mean(outcome: Outcome) -> float:
