@@ -14,10 +14,10 @@ from isogloss.reporting.rendering import legend, plain_rows
 
 @dataclass(frozen=True)
 class ReportSettings:
-    """Compare evaluated runs: one HTML page, tables and figures."""
+    """Compare evaluated runs, and show diagnoses: one HTML page, tables and figures."""
 
     runs: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """Run folders, folders with runs anywhere below them, or experiments' folders."""
+    """Folders of runs, diagnoses or experiments, or with runs or diagnoses anywhere below them."""
     out: Path = Path("report")
     """Folder for the report; an earlier report there is replaced."""
     baseline: str | None = None
@@ -46,11 +46,13 @@ def _tell(made: Report) -> None:
     for table in made.tables:
         rows = plain_rows(table)
         print_table(f"{table.title}, % (95% interval)", rows, list(rows[0]))
-    for line in legend(made.tables[0]):
+    for line in legend(made.tables[0]) if made.tables else ():
         say(line)
     for note in made.content["notes"]:
         say(f"note: {note}")
     for failure in made.content["failures"]:
         where = ", ".join(str(failure[name]) for name in ("row", "model", "task", "language"))
         say(f"failed: {where}, seed {failure['seed']}: {failure['reason']}")
+    if made.content["diagnoses"]:
+        say("diagnoses: " + "; ".join(each["title"] for each in made.content["diagnoses"]))
     say(f"written: {made.page}")

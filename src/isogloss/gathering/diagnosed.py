@@ -69,34 +69,54 @@ def read_diagnosed(folder: Path) -> Diagnosed:
         return Diagnosed(
             folder=folder,
             model=str(content["model"]),
-            task=content["task"],
+            task=_name(content["task"]),
             source=str(content["source"]),
             target=str(content["target"]),
-            method=content["method"],
+            method=_name(content["method"]),
             where=str(now["where"]),
             layers=_layers(now),
             after=_layers(after["closeness"]) if after else (),
             findings=_said(content["findings"]),
             findings_after=_said(content["findings_after"]),
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        found = f"no {error}" if isinstance(error, KeyError) else error
         raise RunError(
-            f"{path}: found no {error} where a diagnosis has it; make it again with "
+            f"{path}: cannot be read as a diagnosis ({found}); make it again with "
             "`isogloss diagnose`"
         ) from None
 
 
+def _name(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
 def _layers(closeness: Json) -> tuple[Layer, ...]:
-    return tuple(
+    found = tuple(
         Layer(
             int(each["layer"]),
-            *(Interval(**each[name]) for name in ("deviation", "centred", "retrieval")),
+            *(_interval(each[name]) for name in ("deviation", "centred", "retrieval")),
         )
         for each in closeness["layers"]
     )
+    if not found:
+        raise ValueError("no layer")
+    return found
+
+
+def _interval(numbers: Json) -> Interval:
+    value, low, high = (float(numbers[name]) for name in ("value", "low", "high"))
+    return Interval(value, low, high, int(numbers["items"]))
 
 
 def _said(findings: Any) -> tuple[Said, ...]:
     return tuple(
-        Said(each["question"], each["answer"], tuple(each["sentences"])) for each in findings
+        Said(str(each["question"]), str(each["answer"]), _sentences(each["sentences"]))
+        for each in findings
     )
+
+
+def _sentences(found: Any) -> tuple[str, ...]:
+    if not isinstance(found, list):
+        raise TypeError(f"sentences that are a {type(found).__name__}")
+    return tuple(map(str, found))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from isogloss.errors import RunError
 from isogloss.gathering.comparable import block_of, check_comparable
-from isogloss.gathering.diagnosed import read_diagnosed
+from isogloss.gathering.diagnosed import Diagnosed, read_diagnosed
 from isogloss.gathering.grid import GRID, Gathered, read_grid
 from isogloss.gathering.naming import check_places, distinct_models, labelled, mixed, once
 from isogloss.outcomes import Outcome, Place, read_outcome, untuned_outcomes
@@ -25,7 +25,7 @@ def gather(folders: Sequence[Path]) -> Gathered:
     planned = tuple(dict.fromkeys(place for part in parts for place in part.planned))
     notes = [note for part in parts for note in part.notes]
     found = once([outcome for part in parts for outcome in part.outcomes])
-    diagnosed = tuple({d.folder.resolve(): d for part in parts for d in part.diagnosed}.values())
+    diagnosed = _once([each for part in parts for each in part.diagnosed])
     if not (found or failures or diagnosed):
         listed = "".join(f"\n- {note}" for note in notes)
         raise RunError(f"found nothing to report in {', '.join(map(str, folders))}{listed}")
@@ -55,7 +55,10 @@ def _found(folder: Path) -> Iterator[Gathered]:
         )
     for place in places:
         if (place / GRID).is_file():
-            yield read_grid(place)
+            grid = read_grid(place)
+            yield grid
+            runs = dict.fromkeys(outcome.folder for outcome in grid.outcomes)
+            yield from (_diagnosis(run) for run in runs if (run / DIAGNOSIS).is_file())
         elif (place / RECORD).is_file():
             yield _single(place)
         if (place / DIAGNOSIS).is_file():
@@ -72,6 +75,14 @@ def _walk(folder: Path) -> Iterator[Path]:
     for below in sorted(folder.iterdir()):
         if below.is_dir() and not below.is_symlink() and not below.name.startswith("."):
             yield from _walk(below)
+
+
+def _once(diagnosed: Sequence[Diagnosed]) -> tuple[Diagnosed, ...]:
+    """Each folder's diagnosis once, where it was found first."""
+    kept: dict[Path, Diagnosed] = {}
+    for each in diagnosed:
+        kept.setdefault(each.folder.resolve(), each)
+    return tuple(kept.values())
 
 
 def _diagnosis(folder: Path) -> Gathered:

@@ -107,6 +107,15 @@ def legend(figure: Figure, axes: Axes) -> None:
         figure.legend(handles, labels, loc="outside lower center", ncols=columns)
 
 
+def slug(*parts: str) -> str:
+    """A file's name out of names.
+
+    >>> slug("scores", "Llama 3.1 (a1)", "xquad")
+    'scores-llama-3-1-a1-xquad'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
+
+
 def written(figure: Figure, name: str, title: str, alt: str) -> Drawing:
     """The figure as SVG and PNG, without a date or a random id."""
     with matplotlib.rc_context({"svg.hashsalt": name}), warnings.catch_warnings():

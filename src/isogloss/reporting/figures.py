@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from isogloss.reporting.drawing import (
     Drawing,
     legend,
     panels,
+    slug,
     style,
     written,
 )
@@ -81,7 +81,7 @@ def _bars(table: Table, looks: Looks) -> Iterator[Drawing]:
         axes.set_ylim(bottom=0)
         legend(figure, axes)
         title = f"Scores, {task}, {model}"
-        yield written(figure, _slug("scores", model, task), title, _said(table, shown, columns))
+        yield written(figure, slug("scores", model, task), title, _said(table, shown, columns))
 
 
 def _bar(
@@ -168,7 +168,7 @@ def _shares(table: Table, looks: Looks) -> Iterator[Drawing]:
             f"{line.share:.0%} of D_t: {_said(table, [line], columns)}" for line in shown
         )
         title = f"Scores by share of D_t, {task}, {model}"
-        yield written(figure, _slug("shares", model, task), title, alt)
+        yield written(figure, slug("shares", model, task), title, alt)
 
 
 def _by_share(
@@ -238,7 +238,7 @@ def _curve(
         if (losses := _series(log, "loss")[1])
     )
     title = f"Training loss, {task}, {model}"
-    return written(figure, _slug("training", model, task), title, f"Loss by update. {ends}.")
+    return written(figure, slug("training", model, task), title, f"Loss by update. {ends}.")
 
 
 def _labels(axes: Axes) -> list[str]:
@@ -262,12 +262,3 @@ def _series(log: Sequence[Json], name: str) -> tuple[list[float], list[float]]:
         [float(numpy.mean(part)) for part in numpy.array_split(x, pieces)],
         [float(numpy.mean(part)) for part in numpy.array_split(y, pieces)],
     )
-
-
-def _slug(*parts: str) -> str:
-    """A file's name out of names.
-
-    >>> _slug("scores", "Llama 3.1 (a1)", "xquad")
-    'scores-llama-3-1-a1-xquad'
-    """
-    return re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")

@@ -58,6 +58,8 @@ def check_baseline(gathered: Gathered, name: str) -> None:
         ConfigError: no row and no method has this name.
     """
     rows = list(dict.fromkeys(place.row for place in _places(gathered)))
+    if not rows:
+        raise ConfigError(f"no row '{name}' to test against; there are diagnoses, but no runs")
     methods = {outcome.method.lower() for outcome in gathered.outcomes}
     if name.lower() not in methods | {row.lower() for row in rows}:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""The report: from run folders to a page, tables, figures and all numbers in one file."""
+"""The report: from runs and diagnoses to a page, tables, figures and all numbers in one file."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, final
 from isogloss.errors import ConfigError, RunError
 from isogloss.gathering.folders import gather
 from isogloss.gathering.grid import Gathered
+from isogloss.reporting.diagnoses import shown_diagnoses
 from isogloss.reporting.drawing import Drawing
 from isogloss.reporting.figures import figures
 from isogloss.reporting.layout import check_baseline
@@ -56,7 +57,7 @@ class ReportOptions:
 
 
 def report(runs: Sequence[Path], out: Path, options: ReportOptions) -> Report:
-    """Write a report of runs, of folders with runs below them, or of experiments' folders.
+    """Write a report of runs, diagnoses, folders with either below them, experiments' folders.
 
     Raises:
         IsoglossError: nothing to report, runs that cannot be compared, a baseline that is not
@@ -78,9 +79,10 @@ def report(runs: Sequence[Path], out: Path, options: ReportOptions) -> Report:
     drawings = figures(own, gathered.outcomes)
     texts = _hidden(gathered) if options.hide_texts else item_texts(gathered.outcomes)
     title = options.title or gathered.title or "Cross-lingual transfer"
-    html = page(Content(title, gathered, tables, drawings, texts, options.seed))
-    content = _numbers(title, gathered, tables, drawings)
-    _write(out, html, tables, drawings, content)
+    diagnoses = shown_diagnoses(gathered.diagnosed)
+    shown = Content(title, gathered, tables, drawings, texts, options.seed, diagnoses)
+    content = _numbers(shown)
+    _write(out, page(shown), tables, _drawings(shown), content)
     return Report(out, tables, content)
 
 
@@ -89,15 +91,18 @@ def _hidden(gathered: Gathered) -> dict[tuple[str, str], Texts]:
     return {(p.task, p.language): Texts(missing="texts were left out") for p in places}
 
 
-def _numbers(
-    title: str, gathered: Gathered, tables: Sequence[Table], drawings: Sequence[Drawing]
-) -> Json:
+def _drawings(shown: Content) -> list[Drawing]:
+    return [*shown.figures, *(each.drawing for each in shown.diagnoses)]
+
+
+def _numbers(shown: Content) -> Json:
+    gathered = shown.gathered
     return {
-        "title": title,
+        "title": shown.title,
         "notes": list(gathered.notes),
         "tables": {
             table.name: {"cells": cell_rows(table), "tests": comparison_rows(table)}
-            for table in tables
+            for table in shown.tables
         },
         "outcomes": [
             {
@@ -116,7 +121,8 @@ def _numbers(
             for outcome in gathered.outcomes
         ],
         "failures": [{**asdict(f.place), "reason": f.reason} for f in gathered.failures],
-        "figures": [drawing.name for drawing in drawings],
+        "diagnoses": [each.numbers for each in shown.diagnoses],
+        "figures": [drawing.name for drawing in _drawings(shown)],
     }
 
 

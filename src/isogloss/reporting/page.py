@@ -15,6 +15,7 @@ from markupsafe import Markup
 from isogloss.gathering.grid import Gathered
 from isogloss.outcomes import Outcome
 from isogloss.reporting.comparisons import LEVEL, Line
+from isogloss.reporting.diagnoses import Shown
 from isogloss.reporting.drawing import Drawing
 from isogloss.reporting.figures import POINTS
 from isogloss.reporting.layout import Layout, connected
@@ -46,6 +47,7 @@ class Content:
     figures: Sequence[Drawing]
     texts: Mapping[tuple[str, str], Texts]
     seed: int
+    diagnoses: Sequence[Shown] = ()
 
 
 def page(content: Content) -> str:
@@ -72,6 +74,7 @@ def page(content: Content) -> str:
         states=STATES,
         level=LEVEL,
         figures=content.figures,
+        diagnoses=content.diagnoses,
         points=POINTS,
         text_notes=_text_notes(content.texts),
         predictions=Markup(script_json(data)),
@@ -90,7 +93,12 @@ def page(content: Content) -> str:
 
 
 def lede(gathered: Gathered) -> str:
-    """What was run, in a line."""
+    """What was run and diagnosed, in a line."""
+    diagnosed = _counted(len(gathered.diagnosed), "diagnosis", "diagnoses")
+    if not (gathered.outcomes or gathered.failures):
+        pairs = {(each.source, each.target) for each in gathered.diagnosed}
+        models = _counted(len({each.model for each in gathered.diagnosed}), "model")
+        return f"{diagnosed}, {models}, {_counted(len(pairs), 'pair')} of languages."
     places = [each.place for each in gathered.outcomes]
     places += [each.place for each in gathered.failures]
     folders = {each.folder for each in gathered.outcomes}
@@ -101,10 +109,14 @@ def lede(gathered: Gathered) -> str:
         "language": len({(place.task, place.language) for place in places}),
         "seed": len({place.seed for place in places}),
     }
-    said = [f"{count} {name}{'s' if count != 1 else ''}" for name, count in counts.items()]
+    said = [_counted(count, name) for name, count in counts.items()]
     failed = len(gathered.failures)
-    said += [f"{len(folders)} run{'s' if len(folders) != 1 else ''}"]
+    said += [_counted(len(folders), "run"), *([diagnosed] if gathered.diagnosed else [])]
     return ", ".join(said) + (f"; {failed} failed" if failed else "") + "."
+
+
+def _counted(count: int, name: str, several: str = "") -> str:
+    return f"{count} {name if count == 1 else several or name + 's'}"
 
 
 def _shown(tables: Sequence[Table]) -> list[dict[str, Any]]:
