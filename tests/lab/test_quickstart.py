@@ -8,6 +8,7 @@ from isogloss.cli.main import main
 from isogloss.errors import ConfigError
 from isogloss.lab import quickstart as module
 from isogloss.lab.quickstart import quickstart
+from isogloss.runs import DIAGNOSIS, read_json_file
 
 NAMES = ["zero-shot", "icl", "direct-transfer", "mtl", "cl-icp"]
 
@@ -35,6 +36,15 @@ def test_the_table_has_five_systems_on_the_same_items(made) -> None:
     table = json.loads((made.folder / "label-s7.json").read_text(encoding="utf-8"))
     assert table["rows"] == json.loads(json.dumps(made.rows))
     assert (table["task"], table["dial"], table["seed"]) == ("label", "middle", 7)
+
+
+def test_it_begins_with_the_diagnosis_of_its_model(made) -> None:
+    found = made.diagnosis
+    assert (found.source, found.target, found.task) == ("a", "b", "label")
+    assert found.now.closeness.pairs >= 20
+    assert found.now.direction is not None
+    assert found.now.attention is not None
+    assert read_json_file(found.folder / DIAGNOSIS)["model"] == "model"
 
 
 def test_each_method_left_a_run_that_other_commands_take(made, capsys) -> None:
@@ -68,9 +78,20 @@ def test_the_command_prints_the_table_and_where_everything_is(short, tmp_path, c
         assert name in told
     assert str(tmp_path / "q" / "low" / "runs") in told
     assert "next:" in told
+    asked = [
+        each.question
+        for each in quickstart(
+            tmp_path / "q", dial="low", task="choice", seed=42
+        ).diagnosis.findings
+    ]
+    assert len(asked) == 5
+    places = [told.index(question) for question in asked]
+    assert places == sorted(places)
+    assert places[-1] < told.index("direct-transfer")
     assert main([*line, "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in content["rows"]] == NAMES
+    assert [each["question"] for each in content["diagnosis"]["findings"]] == asked
 
 
 def test_an_unknown_task_or_dial_is_a_users_mistake(tmp_path, capsys) -> None:

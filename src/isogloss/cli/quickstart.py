@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from isogloss.cli.diagnose import tell
 from isogloss.cli.output import print_json, print_table, say
 from isogloss.lab.quickstart import Quickstart, quickstart
 
 
 @dataclass(frozen=True)
 class QuickstartSettings:
-    """Train and compare three methods on a shipped tiny model, offline, in about a minute."""
+    """Diagnose a shipped tiny model and compare three methods on it, offline, in about a minute."""
 
     dial: Literal["low", "middle", "high"] = "middle"
     """How closely pre-training tied the two languages."""
@@ -27,11 +28,15 @@ class QuickstartSettings:
 
 
 def run(settings: QuickstartSettings) -> None:
-    """Run it and print the table, what was written, and what to type next."""
-    made = quickstart(settings.out, dial=settings.dial, task=settings.task, seed=settings.seed)
+    """Run it and print the diagnosis, the table, what was written, and what to type next."""
+    told = None if settings.json else tell
+    made = quickstart(
+        settings.out, dial=settings.dial, task=settings.task, seed=settings.seed, tell=told
+    )
     if settings.json:
         print_json(
             {
+                "diagnosis": made.diagnosis.content,
                 "rows": made.rows,
                 "seconds": round(made.seconds, 1),
                 "task": str(made.task),
@@ -49,6 +54,7 @@ def _tell(made: Quickstart) -> None:
     say(f"{made.seconds:.0f} s; written to {made.folder}:")
     say(f"  model  {made.model}")
     say(f"  task   {made.task / 'task.yaml'}")
+    say(f"  diagnosis       {made.diagnosis.folder}")
     for name, each in made.runs.items():
         say(f"  {name:<15} {each.folder}")
     folder = made.runs["cl-icp"].folder
