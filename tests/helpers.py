@@ -101,6 +101,25 @@ def parity_task(folder: Path, *, test: int = 10) -> Path:
     return folder / "task.yaml"
 
 
+WORDS = ("red", "old", "big", "far", "new")
+
+
+def parallel_parity(folder: Path, *, shared: int = 24) -> Path:
+    """A label task of 24 items in each language, `shared` of them translations."""
+    folder.mkdir(parents=True)
+    (folder / "task.yaml").write_text(PARITY)
+    for language, shift in (("en", 0), ("tr", 24 - shared)):
+        (folder / language).mkdir()
+        for split, first in (("train", shift), ("test", 100), ("validation", 200)):
+            lines = []
+            for n in range(first, first + 24):
+                text = f"{language} {WORDS[n % 5]} {WORDS[n % 3]} thing {n}"
+                label = ("yes", "no")[n % 2]
+                lines.append(json.dumps({"id": f"i{n}", "text": text, "label": label}))
+            (folder / language / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+    return folder / "task.yaml"
+
+
 def snapshot(loaded: Loaded) -> dict[str, object]:
     """Everything of a model that attaching could change."""
     return {

@@ -8,34 +8,15 @@ from pathlib import Path
 import pytest
 
 import isogloss
+from helpers import WORDS, parallel_parity
 from isogloss.cli.main import main
 from isogloss.errors import ConfigError, DataError, IsoglossError
 from isogloss.runs import DIAGNOSIS, read_json_file
 
-WORDS = ("red", "old", "big", "far", "new")
-
-
-def parity(folder: Path, *, shared: int = 24) -> Path:
-    """A label task of 24 items in each language, `shared` of them translations."""
-    from helpers import PARITY
-
-    folder.mkdir(parents=True)
-    (folder / "task.yaml").write_text(PARITY)
-    for language, shift in (("en", 0), ("tr", 24 - shared)):
-        (folder / language).mkdir()
-        for split, first in (("train", shift), ("test", 100), ("validation", 200)):
-            lines = []
-            for n in range(first, first + 24):
-                text = f"{language} {WORDS[n % 5]} {WORDS[n % 3]} thing {n}"
-                label = ("yes", "no")[n % 2]
-                lines.append(json.dumps({"id": f"i{n}", "text": text, "label": label}))
-            (folder / language / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
-    return folder / "task.yaml"
-
 
 @pytest.fixture
 def task(tmp_path) -> Path:
-    return parity(tmp_path / "parity")
+    return parallel_parity(tmp_path / "parity")
 
 
 def few(**options) -> dict:
@@ -192,13 +173,13 @@ def test_the_dominant_language_as_target(task):
 
 
 def test_items_without_translations(tmp_path, model_folder):
-    task = parity(tmp_path / "apart", shared=0)
+    task = parallel_parity(tmp_path / "apart", shared=0)
     with pytest.raises(DataError, match="no training item of 'en' has the id of one in 'tr'"):
         isogloss.diagnose(model_folder("llama"), target="tr", task=task)
 
 
 def test_fewer_than_twenty_pairs(tmp_path, model_folder):
-    task = parity(tmp_path / "few", shared=19)
+    task = parallel_parity(tmp_path / "few", shared=19)
     with pytest.raises(DataError, match="found 19 sentence pairs; 20 are the least"):
         isogloss.diagnose(model_folder("llama"), target="tr", task=task, out=tmp_path / "o")
 

@@ -34,7 +34,7 @@ from isogloss.intervals import Interval
 from isogloss.model.load import Dtype, ModelOptions, identify, load
 from isogloss.outcomes import short_model
 from isogloss.reporting.drawing import Drawing
-from isogloss.runs import Json
+from isogloss.runs import Json, key_of
 from isogloss.staging import episode_encoder
 from isogloss.tasks.benchmarks import BenchmarkSettings
 from isogloss.tasks.example import Example, Task
@@ -74,7 +74,9 @@ def measured(plan: Plan, folder: Path) -> Findings:
     kinds: dict[str, list[KindMeasure]] = {}
     during: dict[str, list[Moment]] = {}
     for course in plan.courses:
-        name = f"{short_model(course.model)}, {Path(course.task).name} {course.target}"
+        name = _name(course)
+        if name in kinds:
+            name = f"{course.model}, {course.task} {course.target}"
         kinds[name] = _kinds(plan, course, folder)
         if course.steps:
             during[name] = _moments(plan, course, folder)
@@ -181,9 +183,21 @@ def _read(
     return task, split.dominant, split.target
 
 
+def _name(course: Course) -> str:
+    return f"{short_model(course.model)}, {_task_name(course.task)} {course.target}"
+
+
 def _short(course: Course) -> str:
-    model = short_model(course.model)
-    return f"{Path(model).name}-{Path(course.task).name}-{course.target}"
+    """A file's name: of the words in it, and of all that tells this course from others."""
+    model = Path(short_model(course.model)).name
+    own = key_of({"model": course.model, "task": course.task})[:6]
+    return f"{model}-{_task_name(course.task)}-{course.target}-{own}"
+
+
+def _task_name(task: str) -> str:
+    """A benchmark's name, or that of the folder or file of a task of one's own."""
+    path = Path(task)
+    return path.parent.name if path.name == "task.yaml" else path.stem
 
 
 # ---- rows and sentences --------------------------------------------------------------------------
