@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from conftest import byte_level_tokenizer, sentencepiece_tokenizer, tiny_loaded
 from helpers import encoder_for, groups_for, sample, snapshot
+from isogloss.alignment import gradients
 from isogloss.alignment.gradients import (
     parameter_gradients,
     residual_gradients,
@@ -15,7 +16,7 @@ from isogloss.alignment.gradients import (
 )
 from isogloss.methods.losses import answer_loss
 from isogloss.model.answer import token_log_probabilities
-from isogloss.model.prompt import prompted
+from isogloss.model.prompt import embedded, prompted
 from isogloss.packing import EncodedGroup, pack
 
 RTOL = 1e-5
@@ -476,3 +477,31 @@ def test_a_sketch_of_a_sum_is_the_sum_of_sketches():
         )
 
     check(sketch(2.0) - sketch(1.0), sketch(1.0) - sketch(0.0), rtol=5e-5)
+
+
+def test_batches_are_bounded_by_tokens(monkeypatch):
+    """Long items stand alone, short ones together, and the gradients are the same."""
+    loaded = tiny_loaded("llama")
+    encoder = encoder_for(loaded, 3)
+    groups = groups_for(encoder, groups=3, targets=4, demonstrations=1)
+    prompt = embedded(loaded.model, [5, 6, 7])
+    whole = soft_prompt_gradients(loaded.model, prompt, groups)
+    seen = []
+    own = gradients.ItemLoss.packed
+
+    def packed(self, given):
+        batch, answers = own(self, given)
+        seen.append(tuple(batch.ids.shape))
+        return batch, answers
+
+    monkeypatch.setattr(gradients.ItemLoss, "packed", packed)
+    monkeypatch.setattr(gradients, "TOKENS", 150)
+    bounded = soft_prompt_gradients(loaded.model, prompt, groups)
+    assert torch.allclose(whole, bounded, atol=1e-6)
+    assert sum(rows for rows, _ in seen) == 12
+    assert all(rows == 1 or rows * width <= 150 for rows, width in seen)
+    assert len({rows for rows, _ in seen}) > 1
+    monkeypatch.setattr(gradients, "TOKENS", 1)
+    seen.clear()
+    soft_prompt_gradients(loaded.model, prompt, groups)
+    assert [rows for rows, _ in seen] == [1] * 12

@@ -21,6 +21,7 @@ from isogloss.model.prompt import prompted, vocabulary_rows
 from isogloss.packing import Answer, Batch, EncodedGroup, pack
 
 BATCH = 8
+TOKENS = 4096  # of a batch, with padding
 SKETCH = 8192  # numbers of a projected gradient: a cosine's standard error is about 0.011
 Places = Sequence[int] | None
 
@@ -294,14 +295,23 @@ def _alone(groups: Sequence[EncodedGroup]) -> list[EncodedGroup]:
 
 
 def _batches(groups: Sequence[EncodedGroup], size: int) -> Iterator[list[int]]:
-    """Places of items of like length together: there is less padding."""
+    """Places of items of like length together: there is less padding.
+
+    At most `size` of them, and no more than `TOKENS` with padding unless one item alone has more:
+    every layer's activations are kept for the backward pass.
+    """
     lengths = [
         len(group.demonstrations.ids) + len(group.targets[0].ids) + len(group.targets[0].answer)
         for group in groups
     ]
-    order = sorted(range(len(groups)), key=lengths.__getitem__)
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
+    batch: list[int] = []
+    for place in sorted(range(len(groups)), key=lengths.__getitem__):
+        if batch and (len(batch) == size or (len(batch) + 1) * lengths[place] > TOKENS):
+            yield batch
+            batch = []
+        batch.append(place)
+    if batch:
+        yield batch
 
 
 @contextmanager
