@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 MODEL := $(VENV)/smollm2-135m
 
-.PHONY: setup quickstart example check format test test-slow docs bench clean
+.PHONY: setup quickstart example check format test test-slow docs bench bench-alignment clean
 
 setup: $(BIN)/.ready  ## make .venv and install Isogloss with all that development needs
 
@@ -47,6 +47,9 @@ docs: $(BIN)/.ready  ## docs/_build/html
 
 bench: $(MODEL)/config.json  ## the measured runs of docs/log.md
 	$(BIN)/python benchmarks/measured_runs.py routing --model $(MODEL) --epochs 5
+
+bench-alignment: $(BIN)/.ready  ## what measuring alignment costs; see benchmarks/RESULTS.md
+	$(BIN)/python benchmarks/alignment_speed.py --rounds 3
 
 clean:
 	rm -rf $(VENV) docs/_build .pytest_cache .mypy_cache .ruff_cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import permutations
@@ -21,7 +22,8 @@ class Correlation:
 
     `rank` is Spearman's, `linear` Pearson's; `p` the two-sided permutation test's of the rank
     correlation, exact up to 7 things. `low` and `high` are the rank correlation's 95% bootstrap
-    interval over things, None for fewer than 5 of them.
+    interval over things, None for fewer than 5 of them. Numbers that are all the same have no
+    correlation: both are NaN then, and p is 1.
     """
 
     rank: float
@@ -30,6 +32,11 @@ class Correlation:
     low: float | None
     high: float | None
     things: int
+
+    @property
+    def known(self) -> bool:
+        """Whether there is one: each list has two different numbers or more."""
+        return not math.isnan(self.rank)
 
 
 def correlation(first: Sequence[float], second: Sequence[float], *, seed: int) -> Correlation:
@@ -45,6 +52,8 @@ def correlation(first: Sequence[float], second: Sequence[float], *, seed: int) -
         raise ValueError(f"a correlation of {len(first)} and {len(second)} numbers")
     x, y = numpy.asarray(first, float), numpy.asarray(second, float)
     rank = rank_correlation(x, y)
+    if math.isnan(rank):
+        return Correlation(rank, rank, 1.0, None, None, len(x))
     source = numpy.random.default_rng(seed)
     count = len(x)
     orders: Iterable[Any] = (

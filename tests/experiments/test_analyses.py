@@ -8,6 +8,7 @@ import pytest
 
 import isogloss
 from isogloss.cli.main import main
+from isogloss.correlations import correlation
 from isogloss.runs import read_json_file
 
 
@@ -72,21 +73,38 @@ def test_table_1_is_kept_and_gone_on_with(tmp_path, capsys, model_folder, real_d
 
 
 def test_figure_2_with_runs(tmp_path, capsys, model_folder, real_data):
-    """Fig. 2c: the scores of direct transfer from run folders, met with the deviations."""
+    """Fig. 2c: the scores of direct transfer from run folders, met with the deviations.
+
+    A model that knows nothing scores 0 everywhere, which has no correlation; then es and zh differ.
+    """
     given = {"model": model_folder("llama"), "data": real_data, "out": tmp_path / "runs"}
-    scores = {}
+    runs = {}
     for target in ("es", "zh", "tr"):
-        run = isogloss.train(
+        runs[target] = isogloss.train(
             "xquad", **given, target=target, method="direct-transfer", max_steps=1, limit=3
         )
-        scores[target] = isogloss.evaluate(run, max_new_tokens=2, limit=3).content["value"]
+        isogloss.evaluate(runs[target], max_new_tokens=2, limit=3)
     asked = ["fig2", "--models", model_folder("llama"), "--data", real_data, "--limit", 24]
     asked += ["--targets", "es", "zh", "tr", "--out", tmp_path / "fig2"]
-    code, shown, _ = reproduce(capsys, *asked, "--runs", tmp_path / "runs", "--json")
+    asked += ["--runs", tmp_path / "runs", "--json"]
+    code, shown, _ = reproduce(capsys, *asked)
+    assert code == 0
+    assert "NaN" not in shown
+    found = json.loads(shown)
+    assert found["correlations"] == {}
+    assert "scores that are all the same" in found["sentences"][-1]
+    for target, value in (("es", 0.5), ("zh", 0.25)):
+        path = runs[target].folder / "predictions.jsonl"
+        lines = [json.loads(line) | {"f1": value} for line in path.read_text().splitlines()]
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    code, shown, _ = reproduce(capsys, *asked)
     assert code == 0
     found = json.loads(shown)
-    assert {row["target"] for row in found["rows"]} == {"es", "zh", "tr"}
+    deviation = {row["target"]: row["deviation"] for row in found["rows"]}
+    wanted = correlation([deviation[t] for t in ("es", "zh", "tr")], [0.5, 0.25, 0.0], seed=0)
     assert found["correlations"]["over all"]["things"] == 3
+    assert found["correlations"]["over all"]["rank"] == pytest.approx(wanted.rank)
+    assert found["correlations"]["over all"]["linear"] == pytest.approx(wanted.linear)
     for name in ("fig2a", "fig2c"):
         assert (tmp_path / "fig2" / "figures" / f"{name}.svg").is_file()
     maps = [path.name for path in (tmp_path / "fig2" / "figures").glob("fig2b-*.svg")]

@@ -85,15 +85,15 @@ def layer_deviations(
     the place in `own` of each pair's other sentence. `places`: the pairs that are asked for, all by
     default. No similarity matrix has more than `memory` bytes, as long as that holds a row.
     """
-    own, other = [_unit(each) for each in own], [_unit(each) for each in other]
+    own, other = _units(own), _units(other)
     pairs = [_pair(strangers, place) for place in (range(len(own)) if places is None else places)]
     found = torch.empty(len(pairs), dtype=torch.float64)
     lengths = [len(own[place]) for place, _ in pairs]
     wide = [max(len(other[place]), len(own[stranger])) for place, stranger in pairs]
     for batch in _batches(lengths, wide, memory):
-        asked = [own[pairs[number][0]] for number in batch]
-        same = _nearest(asked, [own[pairs[number][1]] for number in batch], top, memory)
-        across = _nearest(asked, [other[pairs[number][0]] for number in batch], top, memory)
+        rows, real = _stacked([own[pairs[number][0]] for number in batch])
+        same = _nearest(rows, real, [own[pairs[number][1]] for number in batch], top, memory)
+        across = _nearest(rows, real, [other[pairs[number][0]] for number in batch], top, memory)
         found[batch] = (same - across).cpu()
     return found
 
@@ -104,8 +104,10 @@ def _pair(strangers: Sequence[int | None], place: int) -> tuple[int, int]:
     return place, stranger
 
 
-def _unit(states: Tensor) -> Tensor:
-    return torch.nn.functional.normalize(states.float(), dim=1)
+def _units(sentences: Sequence[Tensor]) -> list[Tensor]:
+    """Every state at length 1, fp32. All sentences at once: one by one takes longer."""
+    states = torch.nn.functional.normalize(torch.cat(list(sentences)).float(), dim=1)
+    return list(states.split([len(each) for each in sentences]))
 
 
 def _batches(rows: Sequence[int], columns: Sequence[int], memory: int) -> Iterator[list[int]]:
@@ -123,14 +125,16 @@ def _batches(rows: Sequence[int], columns: Sequence[int], memory: int) -> Iterat
         yield batch
 
 
-def _nearest(asked: Sequence[Tensor], among: Sequence[Tensor], top: int, memory: int) -> Tensor:
-    """Mean over each sentence's tokens of the mean of its `top` highest cosines, float64, (B,)."""
-    rows, real = _stacked(asked)
+def _nearest(rows: Tensor, real: Tensor, among: Sequence[Tensor], top: int, memory: int) -> Tensor:
+    """Mean over each sentence's tokens of the mean of its `top` highest cosines, float64, (B,).
+
+    `rows` and `real`: sentences as `_stacked` gives them.
+    """
     columns, there = _stacked(among)
     counts = there.sum(dim=1)
-    slab = max(1, memory // (4 * len(asked) * columns.shape[1]))
+    slab = max(1, memory // (4 * len(rows) * columns.shape[1]))
     kept = min(top, columns.shape[1])
-    total = torch.zeros(len(asked), dtype=torch.float64, device=rows.device)
+    total = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
     # Where a sentence has fewer tokens than `top`, all of them are the highest.
     used = torch.arange(kept, device=rows.device) < counts[:, None]
     for start in range(0, rows.shape[1], slab):

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from isogloss.cli.output import print_json, print_table, say
+from isogloss.errors import no_such
 from isogloss.experiments.analyses.analysis import (
     ANALYSIS,
     Analysis,
@@ -67,6 +68,8 @@ def run(settings: ReproduceSettings) -> None:
     if settings.experiment in ANALYSES:
         analyse(ANALYSES[settings.experiment], settings)
         return
+    if settings.experiment not in EXPERIMENTS:
+        raise no_such("experiment", settings.experiment, [*ANALYSES, *EXPERIMENTS])
     made = plan(settings) if settings.plan else reproduce(settings)
     if settings.json:
         print_json(reproduction_content(made))

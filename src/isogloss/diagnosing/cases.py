@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from isogloss.diagnosing.parallel_text import ParallelText, from_files, from_task
+from isogloss.diagnosing.parallel_text import (
+    LEAST,
+    ParallelText,
+    check_enough,
+    from_files,
+    from_task,
+)
 from isogloss.errors import ConfigError
 from isogloss.finished import Opened, open_finished
 from isogloss.languages import check_language
@@ -51,6 +57,14 @@ def case_of(settings: DiagnoseSettings) -> Case:
     Raises:
         IsoglossError: anything about the settings, the data or the run that stops the work.
     """
+    if settings.pairs < LEAST:
+        raise ConfigError(f"pairs is {settings.pairs}; {LEAST} are the least that say anything")
+    found = _case(settings)
+    check_enough(len(found.text.own), found.text.where, "Give more parallel text with --parallel")
+    return found
+
+
+def _case(settings: DiagnoseSettings) -> Case:
     if settings.run is not None:
         return _case_of_run(settings, settings.run)
     assert settings.model is not None, "checked by the settings"

@@ -95,7 +95,7 @@ def closeness(
         DataError: fewer than 20 pairs.
     """
     pairs = _encoded(encoder, text, loaded.context)
-    check_enough(len(pairs.own), text.where, "Give more parallel text with --parallel")
+    check_enough(len(pairs.own), text.where, _advice(len(text.own), loaded.context))
     own_lengths, other_lengths = pairs.lengths
     kept, strangers, note = _matched(own_lengths, other_lengths, tolerance, seed)
     anyone = draw_strangers(own_lengths, other_lengths, tolerance=None, seed=seed)
@@ -129,6 +129,12 @@ def closeness(
         ),
         note=note,
     )
+
+
+def _advice(given: int, context: int | None) -> str:
+    if given < LEAST:
+        return "Give more parallel text with --parallel"
+    return f"Of {given} pairs the others do not fit the model's context of {context} tokens"
 
 
 def _encoded(encoder: Encoder, text: ParallelText, context: int | None) -> _Encoded:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import final
 
+from isogloss.alignment.attention import eager_attention
 from isogloss.alignment.contribution import AttentionMeasure, measure_attention
 from isogloss.demonstrations.choose import Demonstrations, Pool
 from isogloss.demonstrations.schedule import test_groups
@@ -21,7 +24,7 @@ from isogloss.diagnosing.states import State
 from isogloss.diagnosing.verdict import Finding, findings
 from isogloss.encoding import Encoder
 from isogloss.episodes import EpisodeEncoder, fit
-from isogloss.errors import DataError
+from isogloss.errors import DataError, ModelError
 from isogloss.methods.losses import AnswerLoss
 from isogloss.model.load import Loaded, load
 from isogloss.model.prompt import vocabulary_rows
@@ -123,6 +126,9 @@ def diagnose(settings: DiagnoseSettings) -> Diagnosis:
     case = case_of(settings)
     opened = case.opened
     loaded = opened.load(settings.device) if opened else load(case.model, settings.loading)
+    if case.work and settings.readers:
+        with _advised(), eager_attention(loaded.model):
+            pass  # refused before anything is measured
     with states.found(settings, opened, loaded) as state:
         now = _measured(settings, case, loaded, state)
     after = None
@@ -211,7 +217,17 @@ def _attention(
             "lower --demonstrations, or give --readers 0 to leave attention out"
         )
     encoder = episodes.encoder
-    return measure_attention(loaded.model, encoder, work.task, fitting, seed=settings.seed)
+    with _advised():
+        return measure_attention(loaded.model, encoder, work.task, fitting, seed=settings.seed)
+
+
+@contextmanager
+def _advised() -> Iterator[None]:
+    """Say which option leaves attention out, where a model does not show its own."""
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(f"{error} (isogloss diagnose --readers 0)") from None
 
 
 def _episodes(

@@ -145,7 +145,7 @@ def direction(loaded: Loaded, episodes: EpisodeEncoder, asked: Asked, probed: Pr
         if len(names) < LEAST:
             raise DataError(
                 f"gradients need {LEAST} answered items of the {language} language that fit the "
-                f"model; found {len(names)}. Give more items"
+                f"model; found {len(names)}. Give more items, or --items 0 to leave gradients out"
             )
     found = [_gradients(loaded, probed, each, asked) for each in groups]
     (own, _), (other, _), (shuffled, _), (unseen, _) = found

@@ -93,8 +93,8 @@ def from_files(paths: Sequence[Path], source: str, target: str) -> ParallelText:
     A table is tab-separated, its first line the languages' codes.
 
     Raises:
-        DataError: a file is missing or not text, has no column of a language, or the two are not
-            aligned; all problems are listed.
+        DataError: a file is missing or not text, has no column of a language, the two are not
+            aligned, or every translation is the sentence itself; all problems are listed.
         ConfigError: neither one file nor two.
     """
     if len(paths) == 1:
@@ -108,7 +108,10 @@ def from_files(paths: Sequence[Path], source: str, target: str) -> ParallelText:
 
 
 def _from_two(first: Path, second: Path) -> ParallelText:
-    own, other = (_lines(path) for path in (first, second))
+    problems: list[Problem] = []
+    own, other = (_lines(path, problems) for path in (first, second))
+    if problems:
+        raise DataError(problems)
     if len(own) != len(other):
         raise DataError(
             Problem(
@@ -121,16 +124,19 @@ def _from_two(first: Path, second: Path) -> ParallelText:
     for number, texts in rows.items():
         if any(texts) and not all(texts):
             empty = first if not texts[0] else second
-            raise DataError(
+            problems.append(
                 Problem(str(empty), "an empty line", "a sentence, as the other file has", number)
             )
+    if problems:
+        raise DataError(problems)
     return _text(rows, f"{first.name} and {second.name}")
 
 
 def _from_table(path: Path, source: str, target: str) -> ParallelText:
-    lines = _lines(path)
-    if not lines:
-        raise DataError(Problem(str(path), "no line", "a first line with languages' codes"))
+    problems: list[Problem] = []
+    lines = _lines(path, problems)
+    if problems:
+        raise DataError(problems)
     codes = [code.strip() for code in lines[0].split("\t")]
     for code in (source, target):
         if codes.count(code) != 1:
@@ -143,7 +149,7 @@ def _from_table(path: Path, source: str, target: str) -> ParallelText:
                 )
             )
     places = codes.index(source), codes.index(target)
-    problems, rows = [], {}
+    rows = {}
     for number, line in enumerate(lines[1:], start=2):
         cells = [cell.strip() for cell in line.split("\t")]
         if not any(cells):
@@ -163,6 +169,10 @@ def _text(rows: Mapping[int, tuple[str, str]], where: str) -> ParallelText:
     for number, texts in rows.items():
         if all(texts):
             kept.setdefault(texts, f"line {number}")
+    if kept and all(own == other for own, other in kept):
+        raise DataError(
+            f"{where}: found the same text in both languages; expected each sentence's translation"
+        )
     return ParallelText(
         tuple(own for own, _ in kept),
         tuple(other for _, other in kept),
@@ -171,11 +181,9 @@ def _text(rows: Mapping[int, tuple[str, str]], where: str) -> ParallelText:
     )
 
 
-def _lines(path: Path) -> list[str]:
-    problems: list[Problem] = []
+def _lines(path: Path, problems: list[Problem]) -> list[str]:
+    """The file's lines but the empty ones at its end; none and a problem noted if unreadable."""
     text = read_text(path, problems)
-    if problems:
-        raise DataError(problems)
     lines = [line.rstrip("\r") for line in text.split("\n")]
     while lines and not lines[-1].strip():
         lines.pop()

@@ -70,10 +70,10 @@ def direction_finding(found: Direction, languages: tuple[str, str]) -> Finding:
     cosine, over = found.alignment.cosine, found.excess
     if cosine.high < 0:
         answer = "no, the wrong way"
-    elif over.low > 0:
-        answer = "yes"
     elif cosine.low <= 0:
         answer = "not decided: too few items"
+    elif over.low > 0:
+        answer = "yes"
     elif over.high < 0:
         answer = "no: shuffled answers are pushed more"
     else:

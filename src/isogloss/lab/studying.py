@@ -62,6 +62,8 @@ def study(name: str, plan: StudyPlan, folder: Path) -> Reproduction:
     if plan.task not in [task.name for task in TASKS]:
         raise no_such("task", plan.task, [task.name for task in TASKS])
     rows = _named(chosen, plan.rows)
+    shares = tuple(dict.fromkeys(plan.shares or chosen.shares))
+    plan = replace(plan, shares=shares, seeds=tuple(dict.fromkeys(plan.seeds)))
     models = list(dict.fromkeys(place_of(model) for model in plan.models or chosen.dials))
     world = one_world(models)
     write_world(folder / WORLD, world, plan.sizes)
@@ -74,7 +76,7 @@ def study(name: str, plan: StudyPlan, folder: Path) -> Reproduction:
         rows=chosen.rows,
         languages={plan.task: (world.codes[1],)},
         baseline=chosen.baseline,
-        shares=plan.shares or chosen.shares,
+        shares=plan.shares,
     )
     _keep(folder, experiment, cells)
     results = [result_of(folder, cell) for cell in cells]
@@ -144,9 +146,9 @@ def _cells(
             evaluate={"max_new_tokens": ANSWER_TOKENS, **row.evaluate},
             fingerprint=fingerprints[model],
         )
-        for seed in dict.fromkeys(plan.seeds)
+        for seed in plan.seeds
         for model in models
-        for share in dict.fromkeys(plan.shares or chosen.shares)
+        for share in plan.shares
         for row in rows
     ]
 

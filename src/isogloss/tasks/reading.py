@@ -37,7 +37,9 @@ def read_text(path: Path, problems: list[Problem]) -> str:
         problems.append(Problem(str(path), "a folder", "a file"))
         return ""
     except UnicodeDecodeError as error:
-        problems.append(Problem(str(path), f"bytes that are not UTF-8 ({error.reason})", "UTF-8"))
+        line = error.object[: error.start].count(b"\n") + 1
+        found = f"bytes that are not UTF-8 ({error.reason})"
+        problems.append(Problem(str(path), found, "UTF-8", line))
         return ""
     except OSError as error:
         problems.append(Problem(str(path), str(error.strerror), "a readable file"))
