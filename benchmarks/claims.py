@@ -106,15 +106,20 @@ def _attention(content: Mapping[str, Any]) -> Found:
             for each in content["measures"]
         ]
     reading = content["now"]["attention"]
-    where = f"{content['model']}, {content['task']} {content['target']}"
     much = f"{reading['targets']} targets"
-    return [_interval(where, reading["leave_one_out"]["whole"]["difference"], much)]
+    return [_interval(_of(content), reading["leave_one_out"]["whole"]["difference"], much)]
+
+
+def _of(content: Mapping[str, Any]) -> str:
+    """Which model and languages a diagnosis is of; the lab's dominant language is a."""
+    if content["source"] == "a":
+        return f"lab, {content['task']}, dial {content['model']}"
+    return f"{content['model']}, {content['task']} {content['target']}"
 
 
 def _direction(content: Mapping[str, Any]) -> Found:
     found = content["now"]["direction"]
-    where = f"{content['model']}, {content['task']} {content['target']}"
-    return [_interval(where, found["excess"], f"{found['items'][1]} items")] if found else []
+    return [_interval(_of(content), found["excess"], f"{found['items'][1]} items")] if found else []
 
 
 def _expansion(content: Mapping[str, Any]) -> Found:

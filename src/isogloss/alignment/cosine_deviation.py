@@ -23,6 +23,7 @@ from isogloss.model.layers import blocks, padded, read
 TOP = 10
 TOLERANCE = 0.2  # B.1: "language pairs with comparable token numbers"
 MATRIX_MEMORY = 64 * 2**20  # bytes of the largest similarity matrix
+PAIRS = 32  # at once: the states of many more are slow to make, as no cache holds them
 STATE_MEMORY = 2 * 2**30  # bytes of hidden states held at once
 Ids = Sequence[Sequence[int]]
 
@@ -85,13 +86,12 @@ def layer_deviations(
     the place in `own` of each pair's other sentence. `places`: the pairs that are asked for, all by
     default. No similarity matrix has more than `memory` bytes, as long as that holds a row.
     """
-    own, other = _units(own), _units(other)
     pairs = [_pair(strangers, place) for place in (range(len(own)) if places is None else places)]
     found = torch.empty(len(pairs), dtype=torch.float64)
     lengths = [len(own[place]) for place, _ in pairs]
     wide = [max(len(other[place]), len(own[stranger])) for place, stranger in pairs]
     for batch in _batches(lengths, wide, memory):
-        rows, real = _stacked([own[pairs[number][0]] for number in batch])
+        rows, real = _units([own[pairs[number][0]] for number in batch])
         same = _nearest(rows, real, [own[pairs[number][1]] for number in batch], top, memory)
         across = _nearest(rows, real, [other[pairs[number][0]] for number in batch], top, memory)
         found[batch] = (same - across).cpu()
@@ -104,19 +104,14 @@ def _pair(strangers: Sequence[int | None], place: int) -> tuple[int, int]:
     return place, stranger
 
 
-def _units(sentences: Sequence[Tensor]) -> list[Tensor]:
-    """Every state at length 1, fp32. All sentences at once: one by one takes longer."""
-    states = torch.nn.functional.normalize(torch.cat(list(sentences)).float(), dim=1)
-    return list(states.split([len(each) for each in sentences]))
-
-
 def _batches(rows: Sequence[int], columns: Sequence[int], memory: int) -> Iterator[list[int]]:
-    """Pairs of like size together, as many as a similarity matrix of `memory` bytes holds."""
+    """Up to `PAIRS` of like size together, if a similarity matrix of `memory` bytes holds them."""
     batch: list[int] = []
     height = width = 0
     for place in sorted(range(len(rows)), key=lambda number: (columns[number], rows[number])):
         taller, wider = max(height, rows[place]), max(width, columns[place])
-        if batch and 4 * (len(batch) + 1) * taller * wider > memory:
+        large = 4 * (len(batch) + 1) * taller * wider > memory
+        if batch and (large or len(batch) == PAIRS):
             yield batch
             batch, taller, wider = [], rows[place], columns[place]
         batch.append(place)
@@ -128,9 +123,9 @@ def _batches(rows: Sequence[int], columns: Sequence[int], memory: int) -> Iterat
 def _nearest(rows: Tensor, real: Tensor, among: Sequence[Tensor], top: int, memory: int) -> Tensor:
     """Mean over each sentence's tokens of the mean of its `top` highest cosines, float64, (B,).
 
-    `rows` and `real`: sentences as `_stacked` gives them.
+    `rows`, `real`: the sentences as `_units` gives them.
     """
-    columns, there = _stacked(among)
+    columns, there = _units(among)
     counts = there.sum(dim=1)
     slab = max(1, memory // (4 * len(rows) * columns.shape[1]))
     kept = min(top, columns.shape[1])
@@ -146,11 +141,12 @@ def _nearest(rows: Tensor, real: Tensor, among: Sequence[Tensor], top: int, memo
     return total / real.sum(dim=1)
 
 
-def _stacked(sentences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """(sentences, tokens, width) padded with zeros, and which tokens are real."""
-    states = torch.nn.utils.rnn.pad_sequence(list(sentences), batch_first=True)
+def _units(sentences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """States at length 1, fp32, (sentences, tokens, width), and which tokens are no padding."""
+    states = torch.nn.utils.rnn.pad_sequence([each.float() for each in sentences], batch_first=True)
     lengths = torch.tensor([len(each) for each in sentences], device=states.device)
-    return states, torch.arange(states.shape[1], device=states.device) < lengths[:, None]
+    real = torch.arange(states.shape[1], device=states.device) < lengths[:, None]
+    return torch.nn.functional.normalize(states, dim=2), real
 
 
 def centred(own: Sequence[Tensor], other: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
