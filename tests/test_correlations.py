@@ -23,6 +23,9 @@ def test_ties_share_their_rank():
     found = correlation([1.0, 1, 2], [3.0, 3, 9], seed=0)
     assert found.rank == pytest.approx(1)
     assert found.linear == pytest.approx(1)
+    # Ranks 0 1 2 3 against 0 1.5 1.5 3: 4.5 / sqrt(5 * 4.5).
+    middle = correlation([1.0, 2, 3, 4], [1.0, 5, 5, 9], seed=0)
+    assert middle.rank == pytest.approx(0.9**0.5)
 
 
 def test_many_things_have_an_interval():

@@ -165,11 +165,18 @@ def test_which_way_is_pushed(answer: str) -> None:
     assert "projected" not in said
 
 
-@pytest.mark.parametrize("excess", [(0.2, 0.1), (0.0, 0.1), (-0.2, 0.1)])
-def test_a_cosine_that_may_be_0_decides_nothing(excess) -> None:
+@pytest.mark.parametrize("excess", [0.2, 0.0, -0.2])
+@pytest.mark.parametrize("cosine", [0.05, -0.05])
+def test_a_cosine_that_may_be_0_decides_nothing(cosine: float, excess: float) -> None:
     """Above the shuffled answers' is not yet the right way: theirs may be far below 0."""
-    found = direction_finding(direction(around(0.0, 0.1), around(*excess)), BOTH)
+    found = direction_finding(direction(around(cosine, 0.1), around(excess, 0.1)), BOTH)
     assert found.answer == "not decided: too few items"
+
+
+@pytest.mark.parametrize("excess", [0.05, -0.05])
+def test_an_excess_that_may_be_0_leaves_the_form_alone(excess: float) -> None:
+    found = direction_finding(direction(around(0.3, 0.1), around(excess, 0.1)), BOTH)
+    assert found.answer == "only to the answers' form, as far as one can see"
 
 
 def test_what_else_was_measured_is_said() -> None:
@@ -248,8 +255,8 @@ def test_the_reference_most_alike_says_what_to_expect(known) -> None:
 def test_alike_is_by_the_spread_of_each_number(known) -> None:
     """A fifth of the deviations' spread of .1 is nearer than half of the retrievals' of .02."""
     known(
-        reference("deviation", deviation=0.01, retrieval=0.50),
         reference("retrieval", deviation=0.03, retrieval=0.51),
+        reference("deviation", deviation=0.01, retrieval=0.50),
         reference("third", deviation=0.11, retrieval=0.52, transfer=None),
     )
     expected, _ = expectation(close(0.03, retrieval=0.50), None)
@@ -266,6 +273,23 @@ def test_gradients_count_where_both_have_them(known) -> None:
     pushed = direction(around(0.4), around(0.2))
     assert "against en-tr" in expectation(close(), None)[0].sentences[0]
     assert "along en-tr" in expectation(close(), pushed)[0].sentences[0]
+
+
+def test_a_number_more_is_no_distance_more(known) -> None:
+    """Five numbers at .3 of their spread are nearer than three at .4."""
+
+    def at(model: str, place: float, **given: object) -> Reference:
+        return reference(model, deviation=place, centred=place, retrieval=place, **given)
+
+    known(
+        at("three", 0.4),
+        at("five", 0.3, cosine=0.3, excess=0.3),
+        at("most", 1.0, cosine=1.0, excess=1.0),
+        at("least", 0.0, cosine=0.0, excess=0.0, transfer=None),
+    )
+    pushed = direction(around(0.0), around(0.0))
+    found = expectation(close(0.0, 0.0, 0.0), pushed)[0].sentences[0]
+    assert "five en-tr" in found
 
 
 def test_a_reference_without_transfer_is_never_the_one(known) -> None:

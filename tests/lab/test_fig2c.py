@@ -16,10 +16,12 @@ from isogloss.diagnosing.parallel_text import from_files
 from isogloss.encoding import Encoder
 from isogloss.errors import RunError
 from isogloss.experiments import carrying_out
+from isogloss.lab import fig2c
 from isogloss.lab.fig2c import PAIRS, SEED
 from isogloss.lab.shipped import DIALS, shipped
 from isogloss.model.load import load
 from isogloss.model.prompt import vocabulary_rows
+from isogloss.reporting.scatter import Point
 from refusing import contents, refused
 
 ROWS, SEEDS = ("Zero-shot", "ICL"), (42, 43)
@@ -222,8 +224,13 @@ def test_more_seeds_run_the_new_ones_alone(tmp_path, scored, capsys) -> None:
 # ---- parts ---------------------------------------------------------------------------------------
 
 
-def test_several_shares_are_several_series(tmp_path) -> None:
-    """A share of D_t is a row of its own; the deviation is the model's, and is the same."""
+def test_several_shares_are_several_series(tmp_path, monkeypatch) -> None:
+    """A share of D_t is a row of its own; the deviation is the model's. The rows are drawn."""
+    drawn: list[Point] = []
+    draw = fig2c.scatter
+    monkeypatch.setattr(
+        fig2c, "scatter", lambda points, *rest: drawn.extend(points) or draw(points, *rest)
+    )
     line = command(tmp_path, "--rows", "Zero-shot", "--shares", 0.5, 1, "--seeds", 42)
     assert main(line) == 0
     found = strict((tmp_path / "fig2c.json").read_text())
@@ -232,6 +239,10 @@ def test_several_shares_are_several_series(tmp_path) -> None:
         (dial, name) for dial in DIALS for name in names
     }
     assert len({row["cosine deviation"] for row in found["rows"]}) == 3
+    for point, row in zip(drawn, found["rows"], strict=True):
+        assert (point.label, point.series) == (row["model"], row["row"])
+        assert point.x == (row["cosine deviation"], row["deviation low"], row["deviation high"])
+        assert point.y == pytest.approx([100 * row[name] for name in ("score", "low", "high")])
 
 
 def test_scores_that_never_vary_have_no_correlation(tmp_path, monkeypatch, capsys) -> None:
