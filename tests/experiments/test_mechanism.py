@@ -12,7 +12,7 @@ import isogloss
 from helpers import encoder_for, parallel_parity, plain_log_probability
 from isogloss.cli.main import main
 from isogloss.errors import ConfigError, DataError, RunError
-from isogloss.experiments.mechanism.before import Start, foretold
+from isogloss.experiments.mechanism.before import Probe, Start, foretold, starts
 from isogloss.experiments.mechanism.during import Moment, at_equal_loss, rows_of
 from isogloss.experiments.mechanism.kinds import (
     KINDS,
@@ -29,7 +29,9 @@ from isogloss.runs import read_json_file
 from isogloss.tasks.benchmarks import BenchmarkSettings
 from isogloss.tasks.example import Example
 from isogloss.tasks.opening import open_task
-from report_runs import write_run
+from report_runs import first_of, write_run
+
+INTERVALS = ("cosine", "excess", "deviation")
 
 # ---- kinds of demonstrations ---------------------------------------------------------------------
 
@@ -251,6 +253,19 @@ def test_a_run_and_the_base_model_are_met(tmp_path, capsys, model_folder):
     assert (tmp_path / "out" / "figures" / "mechanism-before.svg").is_file()
 
 
+def test_two_folders_may_hold_the_same_run(tmp_path, monkeypatch):
+    """As two studies do; each run counts once."""
+    for name in ("one", "two"):
+        for seed in (1, 2):
+            write_run(tmp_path / name, "mtl", seed=seed, right=first_of(40))
+    for seed in (1, 2):
+        write_run(tmp_path / "two", "zero-shot", seed=seed, right=first_of(10 * seed))
+    measured = {name: {"value": 0.1, "low": 0.0, "high": 0.2, "items": 4} for name in INTERVALS}
+    probe = Probe(4, 1, (), tmp_path, lambda *given: measured | {"residual": 0.3})
+    (found,) = starts((tmp_path / "one", tmp_path / "two"), probe)
+    assert found.gains["mtl"] == pytest.approx((25 / 60, 20 / 60, 30 / 60))
+
+
 def test_both_tasks_meet_each_other(tmp_path, capsys, model_folder):
     tasks = [str(parallel_parity(tmp_path / name)) for name in ("one", "two")]
     asked = ["reproduce", "mechanism", "--models", str(model_folder("llama")), "--tasks", *tasks]
@@ -305,10 +320,4 @@ def test_what_is_refused(tmp_path, capsys, model_folder):
     with pytest.raises(ConfigError, match="no task 'spam'"):
         mechanism(MechanismPlan(tasks=("spam",)), tmp_path / "m")
     with pytest.raises(RunError, match="both a trained"):
-        isogloss_starts(tmp_path)
-
-
-def isogloss_starts(tmp_path):
-    from isogloss.experiments.mechanism.before import Probe, starts
-
-    starts((tmp_path / "runs",), Probe(4, 1, (), tmp_path, lambda *given: {}))
+        starts((tmp_path / "runs",), Probe(4, 1, (), tmp_path, lambda *given: {}))

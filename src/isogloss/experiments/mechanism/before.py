@@ -62,10 +62,11 @@ def starts(runs: Sequence[Path], probe: Probe) -> list[Start]:
         RunError: no run has both.
     """
     outcomes: dict[Place, list[Outcome]] = defaultdict(list)
-    for outcome in gather(runs).outcomes:
-        place = outcome.place
-        if place.share == 1:
-            outcomes[place.model, place.task, place.language].append(outcome)
+    for folder in runs:  # one by one: two studies may have trained the same run
+        for outcome in gather([folder]).outcomes:
+            place = outcome.place
+            if place.share == 1:
+                outcomes[place.model, place.task, place.language].append(outcome)
     found = []
     for where, own in sorted(outcomes.items()):
         gains = _gains(own)
