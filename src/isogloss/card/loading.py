@@ -29,10 +29,13 @@ def loading(facts: Facts, settings: CardSettings) -> str:
 def _generate_lines(facts: Facts) -> list[str]:
     """The lines that write an answer; a prompt of demonstrations has the begin token already."""
     begun = ", add_special_tokens=False" if _in_prompt(facts) else ""
+    # With a cache PEFT's prompt tuning writes other tokens after the first (docs/traps.md).
+    prompted = facts.record["method"]["tune"]["name"] in ("soft-prompt", "context-prompt")
+    cache = ", use_cache=False" if prompted else ""
     return [
         f'ids = tokenizer(prompt, return_tensors="pt"{begun})',
         "with torch.no_grad():",
-        "    written = model.generate(**ids, max_new_tokens=16, do_sample=False)",
+        f"    written = model.generate(**ids, max_new_tokens=16, do_sample=False{cache})",
         "print(tokenizer.decode(written[0][ids.input_ids.shape[1] :], skip_special_tokens=True))",
     ]
 
