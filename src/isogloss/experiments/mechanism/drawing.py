@@ -15,9 +15,9 @@ def draw_starts(starts: Sequence[Start]) -> Drawing:
     """Every place and method: gradient alignment at the start, and the gain in points."""
     points = []
     for start in starts:
-        for method, (value, low, high) in start.gains.items():
+        for number, (method, (value, low, high)) in enumerate(start.gains.items()):
             x = (start.cosine.value, start.cosine.low, start.cosine.high)
-            label = f"{start.place[0]} {start.place[2]}"
+            label = "" if number else f"{start.place[0]}, {start.place[1]}"  # once, as x is one
             points.append(Point(label, method, x, (100 * value, 100 * low, 100 * high)))
     axes = Axes("cosine of mean gradients before training", "gain over zero-shot, points")
     title = "Gradient alignment at the start and the gain of transfer"
