@@ -313,6 +313,8 @@ def test_what_is_refused(tmp_path, capsys, model_folder):
     assert "mechanism has no xcopa in es" in said(
         "--models", model, "--tasks", "xcopa", "--targets", "es"
     )
+    own = ["--models", model, "--tasks", tmp_path / "p", "--targets", "sw", "--out", tmp_path / "o"]
+    assert "'sw'" in said(*own)
     write_run(tmp_path / "runs", "mtl")
     assert "both a trained method and zero-shot" in said(
         "--runs", tmp_path / "runs", "--out", tmp_path / "o"

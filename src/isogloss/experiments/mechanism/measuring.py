@@ -143,10 +143,7 @@ def _kinds(plan: Plan, course: Course, folder: Path) -> list[KindMeasure]:
         loaded = load(course.model, ModelOptions(plan.dtype, plan.device))
         task, dominant, targets = _read(plan, course.task, course.target)
         _, chosen = items_of(dominant, targets, plan.items, seed=plan.seed)
-        shown = None
-        if other:
-            another, items, _ = _read(plan, other, course.target)
-            shown = another, tuple(item for item in items if item.answers)
+        shown = _shown(plan, other, course.target) if other else None
         plain = episode_encoder(task, loaded, None, False, None)
         encoder = dataclasses.replace(plain.encoder, prompt_length=PROBE.length)
         prompt = started(PROBE, loaded, plan.seed)[PROMPT_KEY].detach()
@@ -175,12 +172,18 @@ def _other(plan: Plan, course: Course) -> str | None:
 def _read(
     plan: Plan, name: str, target: str
 ) -> tuple[Task, tuple[Example, ...], tuple[Example, ...]]:
+    """A task with the training items of its dominant and of its target language."""
     task = open_task(name, plan.data, BenchmarkSettings())
-    language = target if target in task.languages else next(iter(task.languages))
-    if language == task.dominant:
-        language = next(code for code in task.languages if code != task.dominant)
-    split = make_split(task, language, seed=plan.seed)
+    split = make_split(task, target, seed=plan.seed)
     return task, split.dominant, split.target
+
+
+def _shown(plan: Plan, name: str, target: str) -> tuple[Task, tuple[Example, ...]]:
+    """Another task with its answered items of the dominant language; it may lack the target's."""
+    task = open_task(name, plan.data, BenchmarkSettings())
+    others = [code for code in task.languages if code != task.dominant]
+    split = make_split(task, target if target in others else others[0], seed=plan.seed)
+    return task, tuple(item for item in split.dominant if item.answers)
 
 
 def _name(course: Course) -> str:
