@@ -211,7 +211,7 @@ def _known(values: Array, items: int, undefined: float) -> Interval | None:
 
 
 def ceiling(gradients: Tensor, *, seed: int, splits: int = 100) -> float:
-    """The mean cosine of the mean gradients of random halves of a set: what noise leaves of 1."""
+    """The mean cosine of the mean gradients of random halves of a set, noisier than the whole."""
     products = (gradients.double() @ gradients.double().T).numpy()
     source = numpy.random.default_rng(seed)
     found = []

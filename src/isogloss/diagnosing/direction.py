@@ -70,7 +70,7 @@ class ResidualLayer:
 class Direction:
     """Gradients of items in the dominant language (A) against those in the target language (B).
 
-    `alignment`: A against B. `ceiling`: B against itself, by random halves; what noise leaves of 1.
+    `alignment`: A against B. `ceiling`: B against itself, by random halves (noisier).
     `floor`: A against B with its answers shuffled among the items, and `excess` by how much the
     cosine is above that: what is the task's, and not the answers' form alone. `unseen`: A against
     held-out items of the target language, None where there are none. `error`: the standard error

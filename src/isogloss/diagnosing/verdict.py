@@ -81,7 +81,7 @@ def direction_finding(found: Direction, languages: tuple[str, str]) -> Finding:
     sentences = [
         f"The mean gradients of {found.items[0]} items in {own} and {found.items[1]} in {other} by "
         f"{found.what} have the cosine {number(cosine)}; halves of the items in {other} among "
-        f"themselves {found.ceiling:.2f} (noise leaves no more).",
+        f"themselves {found.ceiling:.2f} (fewer items, so more noise).",
         f"With the answers in {other} shuffled it is {number(found.floor.cosine)}, so what is the "
         f"task's, and not the answers' form alone, is {number(over, signed=True)}.",
     ]

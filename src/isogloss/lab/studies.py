@@ -14,7 +14,6 @@ from isogloss.experiments.grid import Row
 from isogloss.lab.shipped import DIALS
 
 StudyName = Literal["table2", "fig2c", "fig5", "demonstrations"]
-# Chosen by k-fold on span at the middle dial with another seed; see docs/lab.md.
 ALL: Mapping[str, Any] = {"learning_rate": 1e-3, "epochs": 10}
 ALONE: Mapping[str, Any] = {"learning_rate": 3e-4, "epochs": 20}  # of D_t alone
 PROMPT: Mapping[str, Any] = {"learning_rate": 1e-2, "epochs": 20, "prompt_length": 10}
