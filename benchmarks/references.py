@@ -81,9 +81,8 @@ def transfers_of(studies: Sequence[Path]) -> dict[Place, Json]:
             own = outcome.place
             if own.share == 1:
                 place = own.model, own.task, own.language
-                values = outcome.values[outcome.metric]
-                scores[place][outcome.method][own.seed] = sum(values.values()) / len(values)
-                items[place] = len(values)
+                scores[place][outcome.method][own.seed] = outcome.score
+                items[place] = len(outcome.items)
     found = {}
     for place, methods in scores.items():
         if set(NEEDED) <= set(methods):

@@ -70,6 +70,12 @@ class Outcome:
         return frozenset(self.values[self.metric])
 
     @property
+    def score(self) -> float:
+        """The mean over items of the task's metric, in [0, 1]."""
+        values = self.values[self.metric].values()
+        return sum(values) / len(values)
+
+    @property
     def details(self) -> dict[str, str]:
         """Every setting that could tell two systems of one method apart."""
         return details(self.record, self.setting, untuned=self.untuned)

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import final
 
+from torch import Tensor
+
 from isogloss.diagnosing.direction import Probed
 from isogloss.errors import ConfigError
 from isogloss.finished import Opened
@@ -95,7 +97,7 @@ def _probed(settings: DiagnoseSettings, tune: Tuning, weights: Weights, loaded: 
     if kind is None:  # a prefix, or a prompt of demonstrations: few parameters
         return Probed(tune.learns, parameters=dict(weights))
     if settings.gradients == "soft-prompt":
-        vectors = started(PROBE, loaded, settings.seed)[PROMPT_KEY].detach()
+        vectors = probe_prompt(loaded, settings.seed)
         return Probed(f"a soft prompt of {PROBE.length} vocabulary vectors", prompt=vectors)
     if settings.gradients != kind:
         raise ConfigError(
@@ -107,6 +109,11 @@ def _probed(settings: DiagnoseSettings, tune: Tuning, weights: Weights, loaded: 
 
 def _length(tune: Tuning, probed: Probed) -> int:
     return tune.prompt_length if probed.prompt is None else len(probed.prompt)
+
+
+def probe_prompt(loaded: Loaded, seed: int) -> Tensor:
+    """The soft prompt that gradients are taken by where there is none, (m, width)."""
+    return started(PROBE, loaded, seed)[PROMPT_KEY].detach()
 
 
 def started(tune: Tuning, loaded: Loaded, seed: int) -> Weights:

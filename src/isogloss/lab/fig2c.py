@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,7 +11,6 @@ from isogloss.correlations import Correlation, correlation
 from isogloss.diagnosing.closeness import Closeness, closeness
 from isogloss.diagnosing.parallel_text import from_files
 from isogloss.encoding import Encoder
-from isogloss.errors import RunError
 from isogloss.experiments.reproducing import Reproduction
 from isogloss.experiments.tabling import tables_of
 from isogloss.gathering.grid import labels_of
@@ -21,9 +20,10 @@ from isogloss.lab.studying import REPORT, WORLD
 from isogloss.model.load import load
 from isogloss.model.prompt import vocabulary_rows
 from isogloss.outcomes import Place
+from isogloss.reporting.drawing import save
 from isogloss.reporting.layout import group_of
 from isogloss.reporting.scatter import Axes, Point, scatter
-from isogloss.runs import Json, json_text, write_together
+from isogloss.runs import Json, json_text
 from isogloss.statistics import Estimate
 
 PAIRS = 200
@@ -40,6 +40,7 @@ def deviation_figure(made: Reproduction) -> Json:
     (table, *_) = tables_of(made)
     models = labels_of([result.cell.model for result in made.results])
     measured = {label: _closeness(made.folder, model) for model, label in models.items()}
+    of_group = _models_of_groups(made, models)
     rows: list[Json] = []
     points = []
     for line in table.lines:
@@ -47,7 +48,7 @@ def deviation_figure(made: Reproduction) -> Json:
         estimate = cells[0].estimate if cells else None
         if estimate is None:
             continue
-        model = next(name for name in measured if line.group in (name, *_with_share(name, made)))
+        model = of_group[line.group]
         close = measured[model].deviation
         series = line.row + line.group.removeprefix(model)
         rows.append(_row(model, series, measured[model], estimate))
@@ -73,21 +74,18 @@ def deviation_figure(made: Reproduction) -> Json:
             label: json.loads(json.dumps(asdict(each))) for label, each in measured.items()
         },
     }
-    folder = made.folder / REPORT / "figures"
-    write_together(
-        {folder / f"{NAME}.svg": drawing.file, made.folder / f"{NAME}.json": json_text(content)}
-    )
-    try:
-        (folder / f"{NAME}.png").write_bytes(drawing.png)
-    except OSError as error:
-        raise RunError(f"cannot write to {folder}: {error.strerror or error}") from error
+    save(made.folder / REPORT, [drawing], {made.folder / f"{NAME}.json": json_text(content)})
     return content
 
 
-def _with_share(model: str, made: Reproduction) -> list[str]:
-    """What a table calls a model's groups where it has several shares of D_t."""
-    places = [result.cell.place | {"model": model} for result in made.results]
-    return [group_of(Place(**place), shares=True) for place in places]
+def _models_of_groups(made: Reproduction, labels: Mapping[str, str]) -> dict[str, str]:
+    """The model of each of a table's groups, which name the share of D_t where it has several."""
+    found: dict[str, str] = {}
+    for result in made.results:
+        label = labels[result.cell.model]
+        place = Place(**(result.cell.place | {"model": label}))
+        found |= {group_of(place, shares=shares): label for shares in (False, True)}
+    return found
 
 
 def _closeness(folder: Path, model: str) -> Closeness:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, final
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from isogloss.errors import RunError
+from isogloss.runs import write_together
 
 # Each has a contrast of 3 or more on white and on the page's dark ground. Their hues are apart for
 # the usual kinds of colour blindness, and no line is told by its colour alone.
@@ -140,3 +144,19 @@ def _themed(svg: str, name: str) -> str:
     svg = svg.replace(size[0], f'style="max-width: {float(size[1]) * 4 / 3:.0f}px"', 1)
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     return re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", svg)
+
+
+def save(folder: Path, drawings: Sequence[Drawing], texts: Mapping[Path, str]) -> None:
+    """Write texts with the drawings' SVGs, all or none, then the PNGs; in the folder's `figures`.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    place = folder / "figures"
+    svgs = {place / f"{each.name}.svg": each.file for each in drawings}
+    try:
+        write_together({**texts, **svgs})
+        for each in drawings:
+            (place / f"{each.name}.png").write_bytes(each.png)
+    except OSError as error:
+        raise RunError(f"cannot write to {folder}: {error.strerror or error}") from error

@@ -12,14 +12,14 @@ from isogloss.errors import ConfigError, RunError
 from isogloss.gathering.folders import gather
 from isogloss.gathering.grid import Gathered
 from isogloss.reporting.diagnoses import shown_diagnoses
-from isogloss.reporting.drawing import Drawing
+from isogloss.reporting.drawing import Drawing, save
 from isogloss.reporting.figures import figures
 from isogloss.reporting.layout import check_baseline
 from isogloss.reporting.page import Content, page
 from isogloss.reporting.rendering import RENDERERS, cell_rows, comparison_rows, csv_text
 from isogloss.reporting.tables import Published, Table, score_tables
 from isogloss.reporting.texts import Texts, item_texts
-from isogloss.runs import Json, json_text, read_json_file, write_together
+from isogloss.runs import Json, json_text, read_json_file
 
 NUMBERS, PAGE = "report.json", "index.html"
 
@@ -160,13 +160,6 @@ def _write(
             texts[out / "tables" / f"{table.name}.{kind}"] = rendered(table)
         tests = csv_text(comparison_rows(table))
         texts[out / "tables" / f"{table.name}-tests.csv"] = tests
-    for drawing in drawings:
-        texts[out / "figures" / f"{drawing.name}.svg"] = drawing.file
-    try:
-        for folder in ("tables", "figures"):  # those of an earlier report
-            shutil.rmtree(out / folder, ignore_errors=True)
-        write_together(texts)
-        for drawing in drawings:
-            (out / "figures" / f"{drawing.name}.png").write_bytes(drawing.png)
-    except OSError as error:
-        raise RunError(f"cannot write to {out}: {error.strerror or error}") from error
+    for folder in ("tables", "figures"):  # those of an earlier report
+        shutil.rmtree(out / folder, ignore_errors=True)
+    save(out, drawings, texts)

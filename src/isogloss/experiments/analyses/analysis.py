@@ -11,8 +11,8 @@ from typing import Any, final
 from isogloss.errors import ConfigError, RunError, no_such
 from isogloss.experiments.published_numbers import XCOPA, XNLI, XQUAD
 from isogloss.model.load import identify
-from isogloss.reporting.drawing import Drawing
-from isogloss.runs import Json, json_text, read_json_file, write_json_file, write_together
+from isogloss.reporting.drawing import Drawing, save
+from isogloss.runs import Json, json_text, read_json_file, write_json_file
 from isogloss.settings import ReproduceSettings
 
 ANALYSIS = "analysis.json"
@@ -67,15 +67,12 @@ def keep(found: Findings, folder: Path, called: tuple[str, str, str]) -> None:
     """
     content: Json = dict(zip(("analysis", "title", "section"), called, strict=True))
     content |= {"rows": list(found.rows), "sentences": list(found.sentences)}
-    texts = {folder / ANALYSIS: json_text(content | found.content)}
-    for drawing in found.drawings:
-        texts[folder / "figures" / f"{drawing.name}.svg"] = drawing.file
-    write_together(texts)
-    try:
-        for drawing in found.drawings:
-            (folder / "figures" / f"{drawing.name}.png").write_bytes(drawing.png)
-    except OSError as error:
-        raise RunError(f"cannot write to {folder}: {error.strerror or error}") from error
+    save(folder, found.drawings, {folder / ANALYSIS: json_text(content | found.content)})
+
+
+def seed_of(settings: ReproduceSettings) -> int:
+    """The first of the seeds that are asked for."""
+    return settings.seeds[0] if settings.seeds else 42
 
 
 def wanted(settings: ReproduceSettings, tasks: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -22,8 +22,8 @@ from isogloss.alignment.taylor import (
 )
 from isogloss.demonstrations.choose import Group
 from isogloss.diagnosing.direction import items_of
-from isogloss.diagnosing.states import PROBE, started
-from isogloss.experiments.analyses.analysis import LANGUAGES, Analysis, Findings, wanted
+from isogloss.diagnosing.states import PROBE, probe_prompt
+from isogloss.experiments.analyses.analysis import LANGUAGES, Analysis, Findings, seed_of, wanted
 from isogloss.model.load import Loaded, ModelOptions, identify, load
 from isogloss.model.prompt import prompted
 from isogloss.outcomes import short_model
@@ -35,7 +35,6 @@ from isogloss.staging import episode_encoder
 from isogloss.tasks.benchmarks import BenchmarkSettings
 from isogloss.tasks.opening import open_task
 from isogloss.tasks.splits import make_split
-from isogloss.tuning.adapter_files import PROMPT_KEY
 
 STEPS = 5
 LINEAR_RATES = (0.04, 0.02, 0.01, 0.005, 0.0025)
@@ -80,14 +79,14 @@ def prompt_check(
 ) -> TaylorCheck:
     """A soft prompt in a language model: descends on items of D_s, and is watched on D_t's."""
     opened = open_task(task, settings.data, BenchmarkSettings())
-    seed = settings.seeds[0] if settings.seeds else 42
+    seed = seed_of(settings)
     split = make_split(opened, target, seed=seed)
     own, other = items_of(split.dominant, split.target, settings.limit or ITEMS, seed=seed)
     plain = episode_encoder(opened, loaded, None, False, None)
     encoder = dataclasses.replace(plain.encoder, prompt_length=PROBE.length)
     episodes = dataclasses.replace(plain, encoder=encoder)
     train, held = ([episodes.group(Group((), (item,))) for item in side] for side in (own, other))
-    start = started(PROBE, loaded, seed)[PROMPT_KEY].detach()
+    start = probe_prompt(loaded, seed)
     own_loss, other_loss = (_prompt_loss(loaded, each, start.shape) for each in (train, held))
     point = start.flatten()
     # Rates are relative: a step of one moves the prompt by its own length.

@@ -23,6 +23,7 @@ from isogloss.experiments.analyses.analysis import (
     Findings,
     kept,
     need_models,
+    seed_of,
     wanted,
 )
 from isogloss.gathering.folders import gather
@@ -81,16 +82,12 @@ def make(settings: ReproduceSettings, folder: Path) -> Findings:
 
 
 def _text(settings: ReproduceSettings, task: str, target: str) -> ParallelText:
-    seed = _seed(settings)
+    seed = seed_of(settings)
     opened = open_task(task, settings.data, BenchmarkSettings())
     text = from_task(opened, make_split(opened, target, seed=seed))
     text = text.sampled(settings.limit or PAIRS * SIZES[settings.scale], seed=seed)
     check_enough(len(text.own), text.where, "Raise --limit")
     return text
-
-
-def _seed(settings: ReproduceSettings) -> int:
-    return settings.seeds[0] if settings.seeds else 42
 
 
 def _deviation(
@@ -103,13 +100,18 @@ def _deviation(
     """The row of one model and language; kept, so that it is measured once."""
     name, loaded = model
     task, target = place
-    asked: Json = {"model": identify(name), "task": task, "target": target, "seed": _seed(settings)}
+    asked: Json = {
+        "model": identify(name),
+        "task": task,
+        "target": target,
+        "seed": seed_of(settings),
+    }
     asked |= {"pairs": len(text.own), "dtype": settings.dtype}
     encoder = Encoder(loaded.tokenizer, vocabulary_rows(loaded.model))
     short = Path(short_model(name)).name
 
     def measure() -> Any:
-        return closeness(loaded, encoder, text, seed=_seed(settings))
+        return closeness(loaded, encoder, text, seed=seed_of(settings))
 
     found = kept(folder / "parts" / f"{short}-{task}-{target}.json", asked, measure)
     best = max(found["layers"], key=lambda layer: layer["retrieval"]["value"])
@@ -157,7 +159,7 @@ def _correlated(
         place = outcome.place
         key = (place.model, place.task, place.language)
         if outcome.method == "direct-transfer" and key in known:
-            scores[key].append(_mean(outcome))
+            scores[key].append(outcome.score)
     if not scores:
         raise RunError(
             f"found no run of direct transfer in {', '.join(map(str, settings.runs))} with a model "
@@ -182,11 +184,6 @@ def _correlated(
         if len(own) >= 3
     }
     return points, {name: asdict(one) for name, one in found.items() if one.known}
-
-
-def _mean(outcome: Outcome) -> float:
-    values = outcome.values[outcome.metric]
-    return sum(values.values()) / len(values)
 
 
 FIG2 = Analysis("fig2", "Representation alignment and direct transfer", "4", make)

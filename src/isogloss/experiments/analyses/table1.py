@@ -13,6 +13,7 @@ from isogloss.experiments.analyses.analysis import (
     Findings,
     kept,
     need_models,
+    seed_of,
     wanted,
 )
 from isogloss.model.load import identify
@@ -21,7 +22,6 @@ from isogloss.runs import Json
 from isogloss.settings import DiagnoseSettings, ReproduceSettings
 
 COUNT = {"xquad": 2}  # demonstrations; a third paragraph is long, and 3 elsewhere (Section 6.1)
-FORMS = {"whole": "whole", "per_token": "per token", "share": "share"}
 
 
 def make(settings: ReproduceSettings, folder: Path) -> Findings:
@@ -53,7 +53,7 @@ def _measured(
         "items": 0,
         "readers": settings.limit or SIZES[settings.scale],
         "demonstrations": COUNT.get(task, 3),
-        "seed": settings.seeds[0] if settings.seeds else 42,
+        "seed": seed_of(settings),
         "dtype": settings.dtype,
     }
     name = f"{Path(short_model(model)).name}-{task}-{target}"

@@ -86,8 +86,7 @@ def _gains(outcomes: Sequence[Outcome]) -> dict[str, tuple[float, float, float]]
     """By method: mean gain over seeds, the least and the greatest."""
     scores: dict[str, dict[int, float]] = defaultdict(dict)
     for outcome in outcomes:
-        values = outcome.values[outcome.metric]
-        scores[outcome.method][outcome.place.seed] = sum(values.values()) / len(values)
+        scores[outcome.method][outcome.place.seed] = outcome.score
     base = scores.pop(BASELINE, {})
     trained = {each.method for each in outcomes if each.record["method"]["stages"]}
     gains = {}

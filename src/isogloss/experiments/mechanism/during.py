@@ -96,6 +96,7 @@ def moments(course: Course, folder: Path) -> list[Moment]:
         IsoglossError: anything about the settings, data or model that stops the work.
     """
     found = []
+    loaded: Loaded | None = None
     for seed in course.seeds:
         for method in METHODS:
             for steps in course.steps:
@@ -112,23 +113,25 @@ def moments(course: Course, folder: Path) -> list[Moment]:
                     **course.place,
                 }
                 run = selecting.train(settings_from(TrainSettings, asked))
-                found.append(_moment(course, str(run.folder), method, seed, steps))
+                opened = open_finished(str(run.folder), model=None, data=None, dtype=None)
+                loaded = loaded or opened.load(str(course.place.get("device", "auto")))
+                numbers = _measured(opened, loaded, course.items, seed)
+                found.append(Moment(method, seed, steps, *numbers))
     return found
 
 
-def _moment(course: Course, run: str, method: str, seed: int, steps: int) -> Moment:
-    opened = open_finished(run, model=None, data=None, dtype=None)
-    loaded = opened.load(str(course.place.get("device", "auto")))
-    settings = DiagnoseSettings(run=run, seed=seed)
+def _measured(opened: Opened, loaded: Loaded, items: int, seed: int) -> tuple[float, float, float]:
+    """A run's loss, and its two cosines; the base model is left as it was."""
+    settings = DiagnoseSettings(run=str(opened.run.folder), seed=seed)
     with states.tuned(settings, opened, loaded) as state:
         record = opened.record
         episodes = episode_encoder(
             opened.task, loaded, opened.method, record["chat"], record["max_length"]
         )
-        asked = _asked(opened, course.items, seed)
+        asked = _asked(opened, items, seed)
         found = direction(loaded, episodes, asked, state.probed)
         loss = _loss(loaded, episodes, asked)
-    return Moment(method, seed, steps, loss, found.alignment.cosine.value, _mean(found))
+    return loss, found.alignment.cosine.value, _mean(found)
 
 
 def _asked(opened: Opened, items: int, seed: int) -> Asked:

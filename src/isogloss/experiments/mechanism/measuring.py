@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, final
 
 from isogloss.diagnosing.direction import items_of
-from isogloss.diagnosing.states import PROBE, started
+from isogloss.diagnosing.states import PROBE, probe_prompt
 from isogloss.experiments.analyses.analysis import Findings, kept
 from isogloss.experiments.mechanism.before import (
     PREDICTORS,
@@ -40,13 +40,12 @@ from isogloss.tasks.benchmarks import BenchmarkSettings
 from isogloss.tasks.example import Example, Task
 from isogloss.tasks.opening import open_task
 from isogloss.tasks.splits import make_split
-from isogloss.tuning.adapter_files import PROMPT_KEY
 
 
 @final
 @dataclass(frozen=True)
 class Plan:
-    """What is measured: `runs` for what was gained, `courses` to train, and `other` tasks.
+    """What is measured: `runs` for what was gained, `courses` to train, and `tasks`.
 
     `courses` are one for each model, task and language; demonstrations of another task come from
     the next of `tasks`. `items` of a language are met in every measurement; `parallel` is text for
@@ -146,7 +145,7 @@ def _kinds(plan: Plan, course: Course, folder: Path) -> list[KindMeasure]:
         shown = _shown(plan, other, course.target) if other else None
         plain = episode_encoder(task, loaded, None, False, None)
         encoder = dataclasses.replace(plain.encoder, prompt_length=PROBE.length)
-        prompt = started(PROBE, loaded, plan.seed)[PROMPT_KEY].detach()
+        prompt = probe_prompt(loaded, plan.seed)
         material = Material(task, dominant, chosen, shown)
         longest = plain.longest
         found = by_kind(loaded, encoder, material, prompt, longest=longest, seed=plan.seed)
