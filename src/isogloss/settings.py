@@ -300,6 +300,9 @@ class LayersSettings:
         )
 
 
+LEAST_ITEMS = 4  # of a language, that gradients say anything of
+
+
 @dataclass(frozen=True)
 class DiagnoseSettings:
     """Say how well two languages are aligned in a model, and what to expect of transfer."""
@@ -365,6 +368,15 @@ class DiagnoseSettings:
         for name in ("items", "readers"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+        if 0 < self.items < LEAST_ITEMS:
+            raise ConfigError(
+                f"items is {self.items}; it must be {LEAST_ITEMS} or more (0 leaves gradients out)"
+            )
+        if self.field and self.parallel:
+            raise ConfigError(
+                "field names fields of a task, but sentences come from the files of --parallel; "
+                "give one of the two"
+            )
         if not self.tolerance > 0:
             raise ConfigError(f"tolerance is {self.tolerance}; it must be above 0")
         if self.run is None and (self.model is None or self.target is None):

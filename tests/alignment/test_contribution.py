@@ -73,10 +73,10 @@ def attention(model, encoder, task, shown, target) -> tuple[list[float], list[in
     rows = torch.stack([layer[0, :, -len(answer) :].mean(dim=(0, 1)) for layer in given])
     weights = rows.mean(dim=0)
     spans = list(zip(front.inputs, front.answers, strict=True))
-    sums = [
-        float(weights[a.start : a.stop].sum() + weights[b.start : b.stop].sum()) for a, b in spans
-    ]
-    return sums, [len(a) + len(b) for a, b in spans]
+    counted = [
+        [n for each in ab for n in range(each.start, each.stop) if n > 0] for ab in spans
+    ]  # without the sequence's first token
+    return [float(weights[own].sum()) for own in counted], [len(own) for own in counted]
 
 
 def spearman(x, y) -> float:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from isogloss.alignment.gradient_alignment import aligned, ceiling
+from isogloss.alignment.pair_draws import Draws
 
 Key = tuple[str, str]
 MEASURES = ("inner", "cosine", "corrected", "pairwise", "translations", "others")
@@ -20,12 +21,8 @@ def dot(one, two) -> float:
     return sum(a * b for a, b in zip(one, two, strict=True))
 
 
-def mean_of(rows, counts):
-    total = sum(counts)
-    return [
-        sum(c * x for c, x in zip(counts, column, strict=True)) / total
-        for column in zip(*rows, strict=True)
-    ]
+def mean_of(rows):
+    return [sum(column) / len(column) for column in zip(*rows, strict=True)]
 
 
 def ratio(terms: list[tuple[float, float]]) -> float | None:
@@ -43,21 +40,24 @@ def twin(
 ) -> dict[str, float | None]:
     """Every measure by loops; `drawn` says how often each item id was drawn (once each)."""
     one, two = first.double().tolist(), second.double().tolist()
-    times_one = [1 if drawn is None else drawn[key[0]] for key in first_keys]
-    times_two = [1 if drawn is None else drawn[key[0]] for key in second_keys]
+    weigh = weights(first_keys, second_keys, drawn)
     inner, cosines = [], {"all": [], "translations": [], "others": []}
-    for g, key, c in zip(one, first_keys, times_one, strict=True):
-        for h, other, d in zip(two, second_keys, times_two, strict=True):
+    for g, key in zip(one, first_keys, strict=True):
+        for h, other in zip(two, second_keys, strict=True):
             if key == other:  # the same item: |g|^2 is no alignment
                 continue
-            inner.append((c * d, dot(g, h)))
-            near = (c * d, dot(g, h) / math.sqrt(dot(g, g) * dot(h, h)))
+            weight = weigh(key, other)
+            inner.append((weight, dot(g, h)))
+            near = (weight, dot(g, h) / math.sqrt(dot(g, g) * dot(h, h)))
             cosines["all"].append(near)
             cosines["translations" if key[0] == other[0] else "others"].append(near)
     value = ratio(inner)
-    mean_one, mean_two = mean_of(one, times_one), mean_of(two, times_two)
-    sizes = math.sqrt(dot(mean_one, mean_one) * dot(mean_two, mean_two))
-    freed = within(one, times_one), within(two, times_two)
+    norms = within(one, first_keys, weigh), within(two, second_keys, weigh)
+    sizes = math.sqrt(norms[0] * norms[1])
+    if drawn is None:  # then the norms are those of the mean gradients
+        means = [mean_of(rows) for rows in (one, two)]
+        assert sizes == pytest.approx(math.sqrt(dot(means[0], means[0]) * dot(means[1], means[1])))
+    freed = within(one, first_keys, weigh, own=False), within(two, second_keys, weigh, own=False)
     ends = None in (value, *freed)
     return {
         "inner": value,
@@ -69,10 +69,32 @@ def twin(
     }
 
 
-def within(rows, counts) -> float | None:
-    """U: the mean of g_i . g_j over i != j."""
-    pairs = itertools.permutations(range(len(rows)), 2)
-    return ratio([(counts[i] * counts[j], dot(rows[i], rows[j])) for i, j in pairs])
+def weights(first_keys, second_keys, drawn):
+    """What a pair weighs: copies of one draw meet each other only, and ids of one pool meet
+    n / (n - 1) times as often as drawn, so that every pair weighs 1 on average.
+    """
+    own, other = ({key[0] for key in keys} for keys in (first_keys, second_keys))
+    pools = [own & other, own - other, other - own]
+
+    def weigh(one, two):
+        if drawn is None:
+            return 1
+        if one[0] == two[0]:
+            return drawn[one[0]]
+        for pool in pools:
+            if one[0] in pool and two[0] in pool:
+                return drawn[one[0]] * drawn[two[0]] * len(pool) / (len(pool) - 1)
+        return drawn[one[0]] * drawn[two[0]]
+
+    return weigh
+
+
+def within(rows, named, weigh, *, own=True) -> float | None:
+    """The mean of g_i . g_j over all i and j, |gbar|^2, or over i != j, U."""
+    pairs = itertools.product(range(len(rows)), repeat=2)
+    return ratio(
+        [(weigh(named[i], named[j]), dot(rows[i], rows[j])) for i, j in pairs if own or i != j]
+    )
 
 
 def keys(language: str, numbers) -> list[Key]:
@@ -287,56 +309,47 @@ def test_intervals_are_those_of_a_bootstrap_over_item_ids():
     second = second[order]
     draws = numpy.random.default_rng(8)
     resampled = {name: [] for name in MEASURES}
-    for _ in range(300):
+    for _ in range(200):
         ids = draws.integers(count, size=count)
         drawn = {f"i{n}": int((ids == n).sum()) for n in range(count)}
-        for name, value in fast_twin(first, second, *named, drawn).items():
+        for name, value in twin(first, second, *named, drawn).items():
             resampled[name].append(value)
     found = aligned(first, second, *named, seed=1, resamples=2000)
     for name in MEASURES:
         one, twins = getattr(found, name), numpy.array(resampled[name])
         low, high = numpy.quantile(twins, [0.025, 0.975])
-        # An end of 300 draws has a standard error near 0.15 of their spread.
+        # An end of 200 draws has a standard error near 0.15 of their spread.
         slack = 0.5 * twins.std()
         assert abs(one.low - low) < slack, name
         assert abs(one.high - high) < slack, name
         assert one.high - one.low == pytest.approx(high - low, rel=0.2), name
 
 
-def fast_twin(first, second, first_keys, second_keys, drawn) -> dict[str, float | None]:
-    """The twin's sums as arrays, for many resamples; the next test holds it to the twin."""
-    one, two = first.double().numpy(), second.double().numpy()
-    c = numpy.array([drawn[key[0]] for key in first_keys], float)
-    d = numpy.array([drawn[key[0]] for key in second_keys], float)
-    ids = numpy.array([[a[0] == b[0] for b in second_keys] for a in first_keys])
-    same = numpy.array([[a == b for b in second_keys] for a in first_keys])
-    weight = numpy.outer(c, d) * ~same
-    products = one @ two.T
-    near = products / numpy.outer(numpy.linalg.norm(one, axis=1), numpy.linalg.norm(two, axis=1))
-    inner = (weight * products).sum() / weight.sum()
-    sizes = numpy.linalg.norm(c @ one / c.sum()) * numpy.linalg.norm(d @ two / d.sum())
-
-    def freed(rows, times):
-        pairs = numpy.outer(times, times) * (1 - numpy.eye(len(rows)))
-        return (pairs * (rows @ rows.T)).sum() / pairs.sum()
-
-    return {
-        "inner": inner,
-        "cosine": inner / sizes,
-        "corrected": inner / math.sqrt(freed(one, c) * freed(two, d)),
-        "pairwise": (weight * near).sum() / weight.sum(),
-        "translations": (weight * ids * near).sum() / (weight * ids).sum(),
-        "others": (weight * ~ids * near).sum() / (weight * ~ids).sum(),
-    }
+def test_every_pair_weighs_in_a_draw_what_it_weighs_in_the_data():
+    """On average; two of four ids are of both sets, two of A alone, one of B alone."""
+    first = [("x", "en"), ("y", "en"), ("y", "tr"), ("a", "en"), ("b", "en")]
+    second = [("y", "tr"), ("x", "tr"), ("c", "tr")]
+    draws = Draws.of(first, second, seed=3, resamples=40_000)
+    for left, right in itertools.product((0, 1), repeat=2):
+        sides = (first, second)[left], (first, second)[right]
+        for i, j in itertools.product(range(len(sides[0])), range(len(sides[1]))):
+            one = numpy.zeros((len(sides[0]), len(sides[1])))
+            one[i, j] = 1.0
+            found = draws.sums(one, left, right)
+            error = found.std() / math.sqrt(len(found))
+            assert found.mean() == pytest.approx(1.0, abs=4.5 * error + 1e-9), (i, j)
 
 
-def test_the_fast_twin_is_the_twin():
-    given = sides()
-    draws = numpy.random.default_rng(2)
-    every = sorted({key[0] for key in (*given[2], *given[3])})
-    for _ in range(5):
-        drawn = {one: int(draws.integers(1, 4)) for one in every}
-        assert fast_twin(*given, drawn) == pytest.approx(twin(*given, drawn))
+def test_few_items_intervals_hold_their_numbers():
+    """Only translations are alike: 1 pair of 8, where pairs weighed by w * w would say 2 of 9."""
+    rows = torch.eye(8)
+    found = aligned(rows, rows.clone(), keys("en", range(8)), keys("tr", range(8)), seed=1)
+    assert found.pairwise.value == pytest.approx(1 / 8)
+    assert found.pairwise.low == pytest.approx(0.12, abs=0.01)
+    assert found.pairwise.high == pytest.approx(0.16, abs=0.02)
+    for name in ("inner", "cosine", "pairwise"):
+        one = getattr(found, name)
+        assert one.low <= one.value <= one.high, name
 
 
 def test_intervals_cover_the_truth():
@@ -392,23 +405,47 @@ def test_ceiling_by_hand():
         splits.append(dot(one, two) / math.sqrt(dot(one, one) * dot(two, two)))
     # (2,1,0).(3,2,2) = 8 of sqrt(5 * 17), and so on.
     assert splits[0] == pytest.approx(8 / math.sqrt(85))
+    half = numpy.mean(splits)
     error = numpy.std(splits) / math.sqrt(2000)
-    assert float(ceiling(rows, seed=1, splits=2000)) == pytest.approx(
-        numpy.mean(splits), abs=4.5 * error
+    assert ceiling(rows, rows, seed=1, splits=2000) == pytest.approx(
+        2 * half / (1 + half), abs=4.5 * error
+    )
+    # Equal items have no noise, so what is left is the root of the noisy set's reliability.
+    assert ceiling(rows, torch.ones(4, 3), seed=1, splits=2000) == pytest.approx(
+        math.sqrt(2 * half / (1 + half)), abs=4.5 * error
     )
 
 
 @pytest.mark.parametrize("count", [2, 5, 8])
 def test_ceiling_of_equal_and_of_unrelated_items(count):
     """Halves have no item in common, or unrelated items would look alike."""
-    assert float(ceiling(torch.ones(count, 3), seed=1)) == pytest.approx(1.0)
-    assert float(ceiling(torch.eye(count), seed=1)) == pytest.approx(0.0, abs=1e-7)
+    assert ceiling(torch.ones(count, 3), torch.ones(count, 3), seed=1) == pytest.approx(1.0)
+    assert ceiling(torch.eye(count), torch.ones(count, 3), seed=1) == pytest.approx(0.0, abs=1e-3)
+
+
+def test_halves_that_point_apart_have_a_ceiling_of_0():
+    apart = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    assert ceiling(apart, apart, seed=1) == 0.0
+
+
+def test_the_ceiling_is_the_cosine_of_two_noisy_sets_of_one_mean():
+    source = torch.Generator().manual_seed(11)
+    mean = torch.full((30,), 0.4)
+    cosines, ceilings = [], []
+    for number in range(60):
+        first, second = noisy(mean, 12, source), noisy(mean, 20, source)
+        named = keys("en", range(12)), keys("tr", range(50, 70))
+        cosines.append(aligned(first, second, *named, seed=number, resamples=2).cosine.value)
+        ceilings.append(ceiling(first, second, seed=number))
+    error = numpy.std(cosines) / math.sqrt(len(cosines))
+    assert numpy.mean(ceilings) == pytest.approx(numpy.mean(cosines), abs=4 * error)
+    assert numpy.mean(cosines) < 0.9, "and noise there was"
 
 
 def test_ceiling_comes_from_the_seed_and_not_from_scale():
     rows = noisy(torch.ones(5), 12, torch.Generator().manual_seed(4))
-    assert float(ceiling(rows, seed=1)) == float(ceiling(rows, seed=1))
-    assert float(ceiling(rows, seed=1)) != float(ceiling(rows, seed=2))
-    assert float(ceiling(1e-9 * rows, seed=1)) == pytest.approx(
-        float(ceiling(rows, seed=1)), rel=1e-5
+    assert ceiling(rows, rows, seed=1) == ceiling(rows, rows, seed=1)
+    assert ceiling(rows, rows, seed=1) != ceiling(rows, rows, seed=2)
+    assert ceiling(1e-9 * rows, rows, seed=1) == pytest.approx(
+        ceiling(rows, rows, seed=1), rel=1e-5
     )

@@ -46,6 +46,11 @@ def test_every_layer_has_the_embeddings_and_the_last_norms():
     loaded = tiny_loaded("gemma3")
     found = closeness(loaded, encoder_for(loaded, 0), text_of(24), seed=1, every_layer=True)
     assert [each.layer for each in found.layers] == [0, 1, 2, 3]
+    # They are shown, and count in no mean: numbers can be held against those of inner layers.
+    plain = closeness(loaded, encoder_for(loaded, 0), text_of(24), seed=1)
+    assert found.layers[1:-1] == plain.layers == found.inner == plain.inner
+    for name in ("deviation", "centred", "unmatched", "best"):
+        assert getattr(found, name) == getattr(plain, name), name
 
 
 def test_lengths_that_cannot_be_matched_are_said():

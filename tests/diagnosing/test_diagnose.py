@@ -116,6 +116,41 @@ def test_a_run_before_and_after(task, model_folder, tmp_path, method, moves, wha
     assert len(found.findings_after) == 3
 
 
+@pytest.mark.parametrize("method", ["cl-icp", "prefix-tuning", "cpt", "mtl-lora"])
+def test_before_training_a_run_is_its_base_model(task, model_folder, tmp_path, method):
+    """What has not been learnt stands in front of nothing: numbers can be met with references."""
+    given = {"model": model_folder("qwen3"), "target": "tr"}
+    run = isogloss.train(
+        task, **given, method=method, epochs=1, learning_rate=0.05, out=tmp_path / "runs"
+    )
+    of_run = isogloss.diagnose(run=run, **few())
+    base = isogloss.diagnose(**given, task=task, **few(), out=tmp_path / "base")
+    assert of_run.now.closeness == base.now.closeness
+    assert of_run.now.attention == base.now.attention
+    assert of_run.after.closeness != base.now.closeness
+
+
+@pytest.mark.parametrize(
+    ("method", "gradients"),
+    [("cl-icp", "lora"), ("prefix-tuning", "full"), ("zero-shot", "lora"), ("mtl", "lora")],
+)
+def test_gradients_by_what_the_run_does_not_tune(
+    task, model_folder, tmp_path, monkeypatch, method, gradients
+):
+    epochs = {} if method == "zero-shot" else {"epochs": 1}
+    run = isogloss.train(
+        task,
+        model=model_folder("llama"),
+        target="tr",
+        method=method,
+        out=tmp_path / "runs",
+        **epochs,
+    )
+    monkeypatch.setattr("isogloss.diagnosing.diagnosis.closeness", None)  # nothing is measured yet
+    with pytest.raises(ConfigError, match=f"gradients is '{gradients}', but the run tunes"):
+        isogloss.diagnose(run=run, **few(gradients=gradients))
+
+
 def test_gradients_by_what_the_run_tunes(task, model_folder, tmp_path):
     given = {"model": model_folder("llama"), "target": "tr", "out": tmp_path / "runs"}
     run = isogloss.train(task, **given, method="mtl-lora", epochs=1, learning_rate=0.05)

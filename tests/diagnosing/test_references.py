@@ -110,6 +110,17 @@ def test_thirds_and_the_nearest(value: float, below: int, third: str, nearest: s
     assert found.nearest.model == nearest
 
 
+def test_tasks_of_one_text_count_once() -> None:
+    """Three tasks of one model with one number are one reference; with two numbers, two."""
+    three = [reference("m0", 0.3, task=task) for task in "abc"]
+    others = [reference("m1", 0.1), reference("m2", 0.2), reference("m0", 0.4, task="d")]
+    found = standing(0.25, "deviation", [*three, *others])
+    assert found is not None
+    assert (found.below, found.of) == (2, 4)
+    assert found.nearest.task == "a"
+    assert standing(0.25, "deviation", three) is None
+
+
 def test_two_are_too_few_to_stand_among() -> None:
     """Those without the number do not count."""
     among = [reference(f"m{n}", n / 10, cosine=n / 10 if n else None) for n in range(3)]

@@ -149,7 +149,10 @@ SETTINGS = {
     "--target tr --task task --items -1": ("items is -1; it must be 0 or more",),
     "--target tr --task task --readers -1": ("readers is -1; it must be 0 or more",),
     "--target tr --task task --demonstrations 1": ("attention compares 2 or more", "--readers 0"),
-    "--target tr --task task --items 3": ("need 4 answered items", "found 3", "--items 0"),
+    "--target tr --task task --items 3": (
+        "items is 3; it must be 4 or more",
+        "0 leaves gradients out",
+    ),
     "--target tr --task task --items 0 --demonstrations 99": (
         "99 demonstrations asked",
         "lower --demonstrations",
@@ -172,7 +175,7 @@ def test_items_that_do_not_fit_the_model(asked, files, capsys):
     refused(
         capsys,
         files,
-        line,
+        [*line, "--readers", "0"],
         "gradients need 4 answered items of the dominant language that fit the model; found 0",
     )
     refused(

@@ -1,9 +1,10 @@
 """Table 1 (Section 5.2): is more attention paid to the demonstrations that contribute more?
 
 The attention on a demonstration is that of the positions that predict the target's answer, summed
-over the demonstration's tokens. Its contribution is what the answer's log-probability loses without
-it (leave-one-out), or gains by it alone (solo). Where a demonstration stands matters more than what
-it is, so every demonstration is met in every slot, or slots are centred.
+over the demonstration's tokens, without the sequence's first. Its contribution is what the answer's
+log-probability loses without it (leave-one-out), or gains by it alone (solo). Where a demonstration
+stands matters more than what it is, so every demonstration is met in every slot, or slots are
+centred.
 """
 
 from __future__ import annotations
@@ -203,7 +204,8 @@ def _attention(
             weights = row.mean(dim=0)
             spans = zip(front.inputs, front.answers, strict=True)
             for place, (asked_span, answer) in zip(kept[turn], spans, strict=True):
-                columns = [*range(asked_span.start, asked_span.stop)]
+                # A sequence's first token is an attention sink, whatever it says.
+                columns = [*range(max(1, asked_span.start), asked_span.stop)]
                 columns += range(answer.start, answer.stop)
                 found[number, turn, place] = float(weights[columns].sum())
                 tokens[number, turn, place] = len(columns)

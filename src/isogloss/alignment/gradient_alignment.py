@@ -11,15 +11,13 @@ from dataclasses import dataclass
 
 import numpy
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from isogloss.alignment.pair_draws import Array, Draws, Key, Once
 from isogloss.intervals import Interval
 
 RESAMPLES = 2000
 UNDEFINED = 0.5  # the largest share of resamples in which the corrected cosine may be undefined
-Key = tuple[str, str]  # an item's id and language
-Array = NDArray[numpy.float64]
 
 
 @dataclass(frozen=True)
@@ -53,8 +51,8 @@ def aligned(
     """The alignment of gradients (items, numbers) of A and of B.
 
     Items of one key are the same item; of one id in two languages, translations. Intervals are
-    percentiles of a bootstrap over ids: an id that is drawn twice counts twice on both sides. Ids
-    that one set alone has are drawn among themselves.
+    percentiles of a bootstrap over ids, in which every pair weighs what it weighs in the data on
+    average (`pair_draws.py`). Ids that one set alone has are drawn among themselves.
 
     Raises:
         ValueError: fewer than two items in a set.
@@ -63,7 +61,7 @@ def aligned(
         raise ValueError(f"an alignment of {len(first)} and {len(second)} items; two are the least")
     own, other = first.double(), second.double()
     pairs = _Pairs.of(own, other, first_keys, second_keys)
-    values = pairs.measured(*_weights(first_keys, second_keys, seed, resamples))
+    values = pairs.resampled(Draws.of(first_keys, second_keys, seed, resamples))
     items = len(first) + len(second)
     return Alignment(
         inner=_interval(values["inner"], items),
@@ -89,41 +87,19 @@ def excess(
 
     Rows of `second` and `shuffled` are the same items; both are resampled together.
     """
-    weights = _weights(first_keys, second_keys, seed, resamples)
+    draws = Draws.of(first_keys, second_keys, seed, resamples)
     found = [
-        _Pairs.of(first.double(), each.double(), first_keys, second_keys).measured(*weights)
+        _Pairs.of(first.double(), each.double(), first_keys, second_keys).resampled(draws)
         for each in (second, shuffled)
     ]
     return _interval(found[0]["cosine"] - found[1]["cosine"], len(first) + len(second))
-
-
-def _weights(
-    first_keys: Sequence[Key], second_keys: Sequence[Key], seed: int, resamples: int
-) -> tuple[Array, Array]:
-    """How often each item of A and of B is drawn, (1 + resamples, items): once each, then anew."""
-    own, other = ({name for name, _ in keys} for keys in (first_keys, second_keys))
-    source = numpy.random.default_rng(seed)
-    counts: dict[str, Array] = {}
-    # Ids of both sets among themselves, and those of one set alone likewise.
-    for ids in (sorted(own & other), sorted(own - other), sorted(other - own)):
-        if ids:
-            even = numpy.full(len(ids), 1 / len(ids))
-            drawn = source.multinomial(len(ids), even, size=resamples)
-            whole = numpy.concatenate([numpy.ones((1, len(ids))), drawn])
-            counts |= dict(zip(ids, whole.T, strict=True))
-    first, second = (
-        numpy.stack([counts[name] for name, _ in keys], axis=1)
-        for keys in (first_keys, second_keys)
-    )
-    return first, second
 
 
 @dataclass(frozen=True)
 class _Pairs:
     """Inner products within A, within B and across, and what the pairs across are."""
 
-    within_first: Array
-    within_second: Array
+    within: tuple[Array, Array]
     across: Array
     cosines: Array
     counted: Array
@@ -140,50 +116,40 @@ class _Pairs:
         # A gradient of nothing has no direction: its cosines are 0.
         cosines = across / norms.clamp(min=torch.finfo(torch.float64).tiny)
         return cls(
-            (own @ own.T).numpy(),
-            (other @ other.T).numpy(),
+            ((own @ own.T).numpy(), (other @ other.T).numpy()),
             across.numpy(),
             cosines.numpy(),
             1.0 - numpy.array(same, dtype=float),
             numpy.array(translated, dtype=float),
         )
 
-    def measured(self, first: Array, second: Array) -> dict[str, Array]:
-        """Every measure under weights (resamples, items) of A and of B; NaN where undefined."""
+    def resampled(self, draws: Draws) -> dict[str, Array]:
+        """Every measure of the data, then of the draws, (1 + resamples,); NaN where undefined."""
+        own, drawn = self._measured(Once()), self._measured(draws)
+        return {name: numpy.concatenate([value, drawn[name]]) for name, value in own.items()}
 
-        def mean(values: Array, mask: Array) -> Array:
-            return _over(_bilinear(first, values * mask, second), _bilinear(first, mask, second))
+    def _measured(self, draws: Draws | Once) -> dict[str, Array]:
+        def mean(values: Array, mask: Array, left: int = 0, right: int = 1) -> Array:
+            return _over(draws.sums(values * mask, left, right), draws.sums(mask, left, right))
 
         inner = mean(self.across, self.counted)
         norms = [
-            _over(_bilinear(w, products, w), w.sum(axis=1) ** 2)
-            for w, products in ((first, self.within_first), (second, self.within_second))
+            mean(products, numpy.ones_like(products), side, side)
+            for side, products in enumerate(self.within)
         ]
+        # Freed of the noise in the means: the mean over pairs i != j.
         free = [
-            _without_self(w, products)
-            for w, products in ((first, self.within_first), (second, self.within_second))
+            numpy.maximum(mean(products, 1 - numpy.eye(len(products)), side, side), 0)
+            for side, products in enumerate(self.within)
         ]
         return {
             "inner": inner,
             "cosine": _over(inner, _root(norms[0] * norms[1])),
-            "corrected": _over(inner, _root(numpy.maximum(free[0], 0) * numpy.maximum(free[1], 0))),
+            "corrected": _over(inner, _root(free[0] * free[1])),
             "pairwise": mean(self.cosines, self.counted),
             "translations": mean(self.cosines, self.translated),
             "others": mean(self.cosines, self.counted - self.translated),
         }
-
-
-def _bilinear(left: Array, matrix: Array, right: Array) -> Array:
-    product: Array = ((left @ matrix) * right).sum(axis=1)
-    return product
-
-
-def _without_self(weights: Array, products: Array) -> Array:
-    """The squared norm of the mean gradient freed of its noise: the mean over pairs i != j."""
-    squares = (weights**2) @ numpy.ones(len(products))
-    own = (weights**2) @ products.diagonal()
-    pairs = weights.sum(axis=1) ** 2 - squares
-    return _over(_bilinear(weights, products, weights) - own, pairs)
 
 
 def _over(value: Array, by: Array) -> Array:
@@ -210,8 +176,21 @@ def _known(values: Array, items: int, undefined: float) -> Interval | None:
     return _interval(values, items)
 
 
-def ceiling(gradients: Tensor, *, seed: int, splits: int = 100) -> float:
-    """The mean cosine of the mean gradients of random halves of a set, noisier than the whole."""
+def ceiling(first: Tensor, second: Tensor, *, seed: int, splits: int = 100) -> float:
+    """The cosine that noise leaves between two sets of as many items whose true means agree.
+
+    From the mean cosine h of the mean gradients of random halves of each set, stepped up from
+    halves to whole sets: r = 2 h / (1 + h) (Spearman 1910, Brown 1910), and sqrt(r_A r_B) (Spearman
+    1904). 0 where halves of a set have nothing in common. Noise that translations share is not
+    counted, so a cosine may pass it.
+    """
+    halves = (_halves(each, seed, splits) for each in (first, second))
+    known = [max(0.0, 2 * value / (1 + value)) if value > -1 else 0.0 for value in halves]
+    return float(numpy.sqrt(known[0] * known[1]))
+
+
+def _halves(gradients: Tensor, seed: int, splits: int) -> float:
+    """The mean cosine of the mean gradients of random halves of a set."""
     products = (gradients.double() @ gradients.double().T).numpy()
     source = numpy.random.default_rng(seed)
     found = []

@@ -41,9 +41,9 @@ class LayerCloseness:
 class Closeness:
     """Two languages in a model.
 
-    `deviation` and `centred` are means over the layers, from pairs of comparable length and random
-    sentences as long as the translation; `unmatched` is the plain one over all pairs with any
-    random sentence. `matched` is how many pairs were comparable of `pairs` in all, `tokens` the
+    `deviation` and `centred` are means over the inner layers, from pairs of comparable length and
+    random sentences as long as the translation; `unmatched` is the plain one over all pairs with
+    any random sentence. `matched` is how many pairs were comparable of `pairs` in all, `tokens` the
     mean length of a sentence in either language, `note` what one must know to read the numbers.
     """
 
@@ -58,9 +58,14 @@ class Closeness:
     note: str = ""
 
     @property
+    def inner(self) -> tuple[LayerCloseness, ...]:
+        """Layers 1 to L - 1, without the embeddings and what the last norm gives."""
+        return self.layers[1:-1] if self.layers[0].layer == 0 else self.layers
+
+    @property
     def best(self) -> LayerCloseness:
-        """The layer where translations are nearest most often."""
-        return max(self.layers, key=lambda each: each.retrieval.value)
+        """The inner layer where translations are nearest most often."""
+        return max(self.inner, key=lambda each: each.retrieval.value)
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,8 @@ def closeness(
 ) -> Closeness:
     """Measure it. A soft prompt of the encoder's stands in front of every sentence.
 
-    Layers 1 to L - 1, or with `every_layer` also the embeddings and what the last norm gives.
+    Layers 1 to L - 1; with `every_layer` also the embeddings and what the last norm gives, which
+    count in no mean.
 
     Raises:
         DataError: fewer than 20 pairs.
@@ -111,10 +117,11 @@ def closeness(
         columns["any"].append(layer_deviations(own, other, anyone))
         columns["found"].append(translation_retrieval(_means(moved[0]), _means(moved[1])))
     names = [pairs.clusters[place] for place in kept]
-    plain, mean = _intervals(columns["plain"], names, seed)
-    middle, centred_mean = _intervals(columns["centred"], names, seed)
-    _, unmatched = _intervals(columns["any"], pairs.clusters, seed)
-    found, _ = _intervals(columns["found"], pairs.clusters, seed)
+    inner = slice(1, -1) if every_layer else slice(None)
+    plain, mean = _intervals(columns["plain"], names, inner, seed)
+    middle, centred_mean = _intervals(columns["centred"], names, inner, seed)
+    _, unmatched = _intervals(columns["any"], pairs.clusters, inner, seed)
+    found, _ = _intervals(columns["found"], pairs.clusters, inner, seed)
     return Closeness(
         where=text.where,
         pairs=len(pairs.own),
@@ -176,11 +183,11 @@ def _means(states: Sequence[Tensor]) -> Tensor:
 
 
 def _intervals(
-    columns: Sequence[Tensor], clusters: Sequence[str], seed: int
+    columns: Sequence[Tensor], clusters: Sequence[str], inner: slice, seed: int
 ) -> tuple[list[Interval], Interval]:
-    """An interval for each layer, and for the mean over layers."""
+    """An interval for each layer, and for the mean over the inner ones."""
     values = torch.stack(list(columns), dim=1)
-    values = torch.cat([values, values.mean(dim=1, keepdim=True)], dim=1)
+    values = torch.cat([values, values[:, inner].mean(dim=1, keepdim=True)], dim=1)
     *layers, mean = cluster_intervals(values.tolist(), clusters, seed=seed)
     return layers, mean
 

@@ -26,6 +26,7 @@ from isogloss.encoding import Encoder
 from isogloss.episodes import EpisodeEncoder, fit
 from isogloss.errors import DataError, ModelError
 from isogloss.methods.losses import AnswerLoss
+from isogloss.methods.method import Method
 from isogloss.model.load import Loaded, load
 from isogloss.model.prompt import vocabulary_rows
 from isogloss.outcomes import short_model
@@ -126,15 +127,18 @@ def diagnose(settings: DiagnoseSettings) -> Diagnosis:
     case = case_of(settings)
     opened = case.opened
     loaded = opened.load(settings.device) if opened else load(case.model, settings.loading)
+    states.check_gradients(settings, opened)
     if case.work and settings.readers:
         with _advised(), eager_attention(loaded.model):
             pass  # refused before anything is measured
+    # Before training no part of the run's stands in front: it has not been learnt yet.
+    seen = _seen(settings, case, loaded, opened.method if opened else None, prompt_length=0)
     with states.found(settings, opened, loaded) as state:
-        now = _measured(settings, case, loaded, state)
+        now = replace(seen, direction=_direction(settings, case, loaded, state))
     after = None
     if opened and opened.method.stages:
         with states.tuned(settings, opened, loaded) as state:
-            after = _measured(settings, case, loaded, state)
+            after = _after(settings, case, loaded, state)
     found = Diagnosis(
         model=short_model(case.model),
         task=case.work.task.name if case.work else None,
@@ -151,33 +155,44 @@ def diagnose(settings: DiagnoseSettings) -> Diagnosis:
     return found
 
 
-def _measured(settings: DiagnoseSettings, case: Case, loaded: Loaded, state: State) -> Measured:
+def _after(settings: DiagnoseSettings, case: Case, loaded: Loaded, state: State) -> Measured:
+    """What training left: its prompt stands in front of sentences and demonstrations too."""
     state.rest()
+    seen = _seen(settings, case, loaded, state.method, state.prompt_length)
+    found = replace(seen, direction=_direction(settings, case, loaded, state))
+    state.rest()
+    return replace(found, shifted=state.shifter is not None)
+
+
+def _seen(
+    settings: DiagnoseSettings,
+    case: Case,
+    loaded: Loaded,
+    method: Method | None,
+    prompt_length: int,
+) -> Measured:
+    """Closeness and attention, with so many vectors of a soft prompt in front."""
     text = case.text.sampled(settings.pairs, seed=settings.seed)
-    # The model's sentences as they are: a prompt that nothing has learnt says nothing of them.
-    encoder = Encoder(loaded.tokenizer, vocabulary_rows(loaded.model), state.prompt_length)
     close = closeness(
         loaded,
-        encoder,
+        Encoder(loaded.tokenizer, vocabulary_rows(loaded.model), prompt_length),
         text,
         every_layer=settings.layers == "all",
         tolerance=settings.tolerance,
         seed=settings.seed,
     )
-    if case.work is None:
-        return Measured(close, None, None)
-    probing = _episodes(case, case.work, loaded, state, state.probe_length)
-    reading = _episodes(case, case.work, loaded, state, state.prompt_length)
-    pushed = _direction(settings, case, loaded, state, probing) if settings.items else None
-    state.rest()
-    read = _attention(settings, case.work, loaded, reading) if settings.readers else None
-    return Measured(close, pushed, read, shifted=state.shifter is not None)
+    read = None
+    if case.work and settings.readers:
+        episodes = _episodes(case, case.work, loaded, method, prompt_length)
+        read = _attention(settings, case.work, loaded, episodes)
+    return Measured(close, None, read)
 
 
 def _direction(
-    settings: DiagnoseSettings, case: Case, loaded: Loaded, state: State, episodes: EpisodeEncoder
-) -> Direction:
-    assert case.work is not None, "only measured where there is a task"
+    settings: DiagnoseSettings, case: Case, loaded: Loaded, state: State
+) -> Direction | None:
+    if case.work is None or not settings.items:
+        return None
     split, method = case.work.split, state.method
     own, other = items_of(split.dominant, split.target, settings.items, seed=settings.seed)
     asked = Asked(
@@ -190,6 +205,7 @@ def _direction(
         loss=method.loss if method else NO_LOSS,
         seed=settings.seed,
     )
+    episodes = _episodes(case, case.work, loaded, method, state.probe_length)
     return direction(loaded, episodes, asked, state.probed)
 
 
@@ -231,10 +247,10 @@ def _advised() -> Iterator[None]:
 
 
 def _episodes(
-    case: Case, work: Work, loaded: Loaded, state: State, prompt_length: int
+    case: Case, work: Work, loaded: Loaded, method: Method | None, prompt_length: int
 ) -> EpisodeEncoder:
-    """The encoder of the state's episodes, with a soft prompt of this length in front."""
+    """The encoder of the method's episodes, with a soft prompt of this length in front."""
     record: Json = case.opened.record if case.opened else {"chat": False, "max_length": None}
-    plain = episode_encoder(work.task, loaded, state.method, record["chat"], record["max_length"])
+    plain = episode_encoder(work.task, loaded, method, record["chat"], record["max_length"])
     encoder = dataclasses.replace(plain.encoder, prompt_length=prompt_length)
     return dataclasses.replace(plain, encoder=encoder)

@@ -11,13 +11,14 @@ from typing import Literal, final
 import torch
 from torch import Tensor, nn
 
-from isogloss.alignment.gradient_alignment import Alignment, Key, aligned, ceiling, excess
+from isogloss.alignment.gradient_alignment import Alignment, aligned, ceiling, excess
 from isogloss.alignment.gradients import (
     SKETCH,
     ItemLoss,
     probe_gradients,
     tuned_gradients,
 )
+from isogloss.alignment.pair_draws import Key
 from isogloss.demonstrations.choose import Demonstrations, Pool
 from isogloss.demonstrations.schedule import test_groups
 from isogloss.episodes import EpisodeEncoder, fit
@@ -27,9 +28,9 @@ from isogloss.methods.losses import AnswerLoss
 from isogloss.model.layers import blocks
 from isogloss.model.load import Loaded
 from isogloss.packing import Batch, EncodedGroup
+from isogloss.settings import LEAST_ITEMS
 from isogloss.tasks.example import Example
 
-LEAST = 4  # items of a set
 EXACT = 1_000_000  # parameters whose gradients are kept whole
 RESIDUAL_RESAMPLES = 500
 Learning = Literal["soft-prompt", "lora", "full"]
@@ -70,7 +71,7 @@ class ResidualLayer:
 class Direction:
     """Gradients of items in the dominant language (A) against those in the target language (B).
 
-    `alignment`: A against B. `ceiling`: B against itself, by random halves (noisier).
+    `alignment`: A against B. `ceiling`: what noise would leave of a cosine of 1.
     `floor`: A against B with its answers shuffled among the items, and `excess` by how much the
     cosine is above that: what is the task's, and not the answers' form alone. `unseen`: A against
     held-out items of the target language, None where there are none. `error`: the standard error
@@ -142,10 +143,11 @@ def direction(loaded: Loaded, episodes: EpisodeEncoder, asked: Asked, probed: Pr
         keys.append(names)
         skipped += left_out
     for language, names in zip(("dominant", "target"), keys[:2], strict=True):
-        if len(names) < LEAST:
+        if len(names) < LEAST_ITEMS:
             raise DataError(
-                f"gradients need {LEAST} answered items of the {language} language that fit the "
-                f"model; found {len(names)}. Give more items, or --items 0 to leave gradients out"
+                f"gradients need {LEAST_ITEMS} answered items of the {language} language that "
+                f"fit the model; found {len(names)}. Give more items, or --items 0 to leave "
+                "gradients out"
             )
     found = [_gradients(loaded, probed, each, asked) for each in groups]
     (own, _), (other, _), (shuffled, _), (unseen, _) = found
@@ -156,11 +158,13 @@ def direction(loaded: Loaded, episodes: EpisodeEncoder, asked: Asked, probed: Pr
         translations=len({name for name, _ in keys[0]} & {name for name, _ in keys[1]}),
         demonstrations=asked.context.count,
         alignment=aligned(own, other, keys[0], keys[1], seed=seed),
-        ceiling=ceiling(other, seed=seed),
+        ceiling=ceiling(own, other, seed=seed),
         floor=aligned(own, shuffled, keys[0], keys[2], seed=seed),
         excess=_excess(own, other, shuffled, keys, seed),
         unseen=(
-            aligned(own, unseen, keys[0], keys[3], seed=seed) if len(unseen) >= LEAST else None
+            aligned(own, unseen, keys[0], keys[3], seed=seed)
+            if len(unseen) >= LEAST_ITEMS
+            else None
         ),
         residual=_residual(found[0][1], found[1][1], keys, seed),
         error=(2 / probed.size) ** 0.5 if probed.size else 0.0,

@@ -87,8 +87,16 @@ class Standing:
 
 
 def standing(value: float, name: str, among: Sequence[Reference]) -> Standing | None:
-    """Where a number stands among the references' numbers of this name; None without three."""
-    known = [(getattr(each, name), each) for each in among if getattr(each, name) is not None]
+    """Where a number stands among the references' numbers of this name; None without three.
+
+    Tasks of one model and pair of languages may share their text: one number of theirs counts once.
+    """
+    once = {
+        (each.model, each.source, each.target, getattr(each, name)): each
+        for each in reversed(among)
+        if getattr(each, name) is not None
+    }
+    known = [(key[-1], each) for key, each in reversed(once.items())]
     if len(known) < 3:
         return None
     below = sum(value < number for number, _ in known)

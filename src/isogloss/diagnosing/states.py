@@ -33,9 +33,9 @@ COMMON_TOKENS = 5000
 class State:
     """A model with what gradients are taken by.
 
-    `prompt_length`: vectors of the method's own soft prompt, which is in the model. `probe_length`:
-    those that stand in front where gradients are taken; a mere probe is in front nowhere else.
-    `shifter` is what moves target samples, where the method has a shift.
+    `prompt_length`: vectors of the soft prompt that a run learnt. `probe_length`: those that stand
+    in front where gradients are taken; a mere probe is in front nowhere else. `shifter` is what
+    moves target samples, where the method has a shift.
     """
 
     probed: Probed
@@ -52,29 +52,20 @@ class State:
 
 @contextmanager
 def found(settings: DiagnoseSettings, opened: Opened | None, loaded: Loaded) -> Iterator[State]:
-    """The base model: with a run, as the run's training found it.
-
-    Raises:
-        ConfigError: gradients by parameters that the run does not tune.
-    """
+    """The base model, and what gradients are by: of a run its parameters at their start."""
     method = opened.method if opened else None
     tune = method.tune if method else _asked(settings)
     if isinstance(tune, SoftPrompt):
         tune = dataclasses.replace(tune, start_from="vocabulary", start_file="")
     weights = started(tune, loaded, settings.seed)
     probed = _probed(settings, tune, weights, loaded)
-    length = tune.prompt_length if method else 0
     with tune.attached(loaded.model, weights):
-        yield State(probed, method, length, _length(tune, probed))
+        yield State(probed, method, 0, _length(tune, probed))
 
 
 @contextmanager
 def tuned(settings: DiagnoseSettings, opened: Opened, loaded: Loaded) -> Iterator[State]:
-    """The model as training left it.
-
-    Raises:
-        ConfigError: gradients by parameters that the run does not tune.
-    """
+    """The model as training left it."""
     tune = opened.method.tune
     weights = opened.weights(loaded)
     with opened.tuned(loaded, weights) as shifter:
@@ -90,20 +81,31 @@ def _asked(settings: DiagnoseSettings) -> Tuning:
     return tunes.get(settings.gradients, Untuned())
 
 
+def check_gradients(settings: DiagnoseSettings, opened: Opened | None) -> None:
+    """Refuse gradients by parameters that a run does not tune.
+
+    Raises:
+        ConfigError: it does not tune them.
+    """
+    if opened is None or settings.gradients == "soft-prompt":
+        return
+    tune = opened.method.tune
+    own = {Lora: "lora", FullParameters: "full"}.get(type(tune))
+    if settings.gradients != own:
+        known = " or ".join(filter(None, ("soft-prompt", own)))
+        raise ConfigError(
+            f"gradients is '{settings.gradients}', but the run tunes {tune.learns}; give {known}"
+        )
+
+
 def _probed(settings: DiagnoseSettings, tune: Tuning, weights: Weights, loaded: Loaded) -> Probed:
     if isinstance(tune, SoftPrompt):
         return Probed(f"a soft prompt of {tune.length}", prompt=weights[PROMPT_KEY].detach())
-    kind = {Lora: "lora", FullParameters: "full", Untuned: "soft-prompt"}.get(type(tune))
-    if kind is None:  # a prefix, or a prompt of demonstrations: few parameters
-        return Probed(tune.learns, parameters=dict(weights))
-    if settings.gradients == "soft-prompt":
+    large = isinstance(tune, (Lora, FullParameters, Untuned))
+    if large and settings.gradients == "soft-prompt":
         vectors = probe_prompt(loaded, settings.seed)
         return Probed(f"a soft prompt of {PROBE.length} vocabulary vectors", prompt=vectors)
-    if settings.gradients != kind:
-        raise ConfigError(
-            f"gradients is '{settings.gradients}', but the run tunes {tune.learns}; give "
-            f"{' or '.join(dict.fromkeys(('soft-prompt', kind)))}"
-        )
+    # A prefix, or a prompt of demonstrations, has few parameters: they are always what is met.
     return Probed(tune.learns, parameters=dict(weights))
 
 

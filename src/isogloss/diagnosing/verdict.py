@@ -80,8 +80,8 @@ def direction_finding(found: Direction, languages: tuple[str, str]) -> Finding:
         answer = "only to the answers' form, as far as one can see"
     sentences = [
         f"The mean gradients of {found.items[0]} items in {own} and {found.items[1]} in {other} by "
-        f"{found.what} have the cosine {number(cosine)}; halves of the items in {other} among "
-        f"themselves {found.ceiling:.2f} (fewer items, so more noise).",
+        f"{found.what} have the cosine {number(cosine)}; of a cosine of 1 the noise of so few "
+        f"items would leave {found.ceiling:.2f}.",
         f"With the answers in {other} shuffled it is {number(found.floor.cosine)}, so what is the "
         f"task's, and not the answers' form alone, is {number(over, signed=True)}.",
     ]
@@ -200,7 +200,7 @@ def _standing_said(place: Standing | None) -> str:
 
 
 def _span(close: Closeness) -> str:
-    return f"{close.layers[0].layer} to {close.layers[-1].layer}"
+    return f"{close.inner[0].layer} to {close.inner[-1].layer}"
 
 
 def number(interval: Interval, *, signed: bool = False) -> str:

@@ -18,7 +18,6 @@ from torch.nn.functional import cosine_similarity
 
 from isogloss.alignment.gradients import ItemLoss, soft_prompt_gradients
 from isogloss.demonstrations.ranking import Bm25
-from isogloss.diagnosing.direction import LEAST
 from isogloss.encoding import Encoder
 from isogloss.episodes import sequence_length
 from isogloss.errors import DataError
@@ -26,6 +25,7 @@ from isogloss.intervals import Interval, bootstrap_interval
 from isogloss.model.load import Loaded
 from isogloss.model.prompt import prompted
 from isogloss.packing import EncodedGroup
+from isogloss.settings import LEAST_ITEMS
 from isogloss.tasks.example import Example, Task
 
 Kind = Literal["parallel", "same topic", "random", "another task"]
@@ -88,10 +88,10 @@ def by_kind(
         fitting.append(target)
         for kind, group in own.items():
             episodes[kind].append(group)
-    if len(fitting) < LEAST:
+    if len(fitting) < LEAST_ITEMS:
         raise DataError(
-            f"{len(fitting)} answered targets have a translation and fit the model; {LEAST} are "
-            "the least. Give translated items one id, or shorter items"
+            f"{len(fitting)} answered targets have a translation and fit the model; "
+            f"{LEAST_ITEMS} are the least. Give translated items one id, or shorter items"
         )
     towards = _others_mean(loaded, encoder, material, prompt, fitting)
     found = {kind: _measured(loaded, prompt, groups, towards) for kind, groups in episodes.items()}
@@ -165,7 +165,7 @@ def _others_mean(
     ids = {target.id for target in targets}
     known = [item for item in material.dominant if item.answers]
     known.sort(key=lambda item: (item.id not in ids, item.id))
-    known = known[: max(len(targets), LEAST)]
+    known = known[: max(len(targets), LEAST_ITEMS)]
     front = encoder.demonstration_set(())
     groups = [
         EncodedGroup(front, (encoder.target(material.task.render(item), 0),)) for item in known
