@@ -33,13 +33,14 @@ def test_figure_1_needs_no_model(tmp_path, capsys):
 def test_equation_3_on_the_linear_model_and_a_soft_prompt(
     tmp_path, capsys, model_folder, real_data
 ):
-    asked = ["eq3", "--models", model_folder("gemma3"), "--tasks", "xcopa", "--targets", "tr"]
-    asked += ["--limit", 4, "--data", real_data, "--out", tmp_path]
+    asked = ["eq3", "--models", model_folder("gemma3"), "--tasks", "xcopa"]
+    asked += ["--targets", "tr", "sw", "--limit", 4, "--data", real_data, "--out", tmp_path]
     code, shown, _ = reproduce(capsys, *asked, "--json")
     assert code == 0
     found = json.loads(shown)
     checks = found["checks"]
-    assert len(checks) == 2
+    assert len(checks) == 3
+    assert [name.rpartition(" ")[2] for name in checks][1:] == ["tr", "sw"]
     for name, check in checks.items():
         assert len(check["rows"]) == 5
         # The smallest rate is where theory holds best.

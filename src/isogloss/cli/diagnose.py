@@ -53,7 +53,8 @@ def _layers(now: Closeness, after: Closeness | None) -> None:
             "deviation": each.deviation.value,
             "low": each.deviation.low,
             "high": each.deviation.high,
-            "": "█" * max(0, round(WIDEST * each.deviation.value / most)),
+            "": ("█" if each.deviation.value > 0 else "░")  # below 0: nearer than a stranger
+            * round(WIDEST * abs(each.deviation.value) / most),
             "centred": each.centred.value,
             "retrieval": each.retrieval.value,
             "deviation after": later[each.layer].deviation.value if later else None,

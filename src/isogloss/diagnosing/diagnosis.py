@@ -243,7 +243,7 @@ def _advised() -> Iterator[None]:
     try:
         yield
     except ModelError as error:
-        raise ModelError(f"{error} (isogloss diagnose --readers 0)") from None
+        raise ModelError(f"{error} (isogloss diagnose --readers 0 leaves attention out)") from None
 
 
 def _episodes(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, final
 
@@ -34,12 +34,16 @@ class Findings:
 @final
 @dataclass(frozen=True)
 class Analysis:
-    """One of them by name; `make` measures it, keeping parts below a folder so as to go on."""
+    """One of them by name; `make` measures it, keeping parts below a folder so as to go on.
+
+    `uses` names the settings that decide what it finds, of those that only some analyses have.
+    """
 
     name: str
     title: str
     section: str
     make: Callable[[ReproduceSettings, Path], Findings]
+    uses: tuple[str, ...]
 
 
 def folder_of(name: str, settings: ReproduceSettings) -> Path:
@@ -53,10 +57,38 @@ def carried_out(analysis: Analysis, settings: ReproduceSettings) -> Findings:
     Raises:
         IsoglossError: anything about models, data or runs that stops the work.
     """
+    check_options(analysis, settings)
     folder = folder_of(analysis.name, settings)
     found = analysis.make(settings, folder)
     keep(found, folder, (analysis.name, analysis.title, analysis.section))
     return found
+
+
+SOME = ("models", "runs", "tasks", "targets", "rows", "limit", "epochs", "workers", "ray")
+"""Settings that not every analysis uses; of `seeds` most use one, and those of `uses` all."""
+
+
+def check_options(analysis: Analysis, settings: ReproduceSettings) -> None:
+    """Refuse options that would change nothing.
+
+    Raises:
+        ConfigError: names all of them.
+    """
+    plain = {field.name: field.default for field in fields(settings)}
+    idle = [
+        name
+        for name in SOME
+        if name not in analysis.uses and getattr(settings, name) != plain[name]
+    ]
+    if idle:
+        known = ", ".join(f"--{name}" for name in (*SOME, "seeds") if name in analysis.uses)
+        raise ConfigError(
+            f"{analysis.name} does not use {', '.join(f'--{name}' for name in idle)}; leave it out"
+            + (f" ({analysis.name} has {known})" if known else "")
+        )
+    if len(settings.seeds) > 1 and "seeds" not in analysis.uses:
+        found = " ".join(map(str, settings.seeds))
+        raise ConfigError(f"{analysis.name} takes one seed; found --seeds {found}")
 
 
 def keep(found: Findings, folder: Path, called: tuple[str, str, str]) -> None:

@@ -113,7 +113,10 @@ def _prompt_loss(loaded: Loaded, groups: Sequence[EncodedGroup], shape: torch.Si
 
 
 def make(settings: ReproduceSettings, folder: Path) -> Findings:
-    """On the linear model, and on a soft prompt in each model that is named."""
+    """On the linear model, and on a soft prompt in each model that is named.
+
+    In all tasks and languages that are asked for; in the first one where none is.
+    """
     places = list(wanted(settings, tuple(LANGUAGES)))
     for model in settings.models:
         identify(model)  # refused before anything is measured
@@ -122,9 +125,9 @@ def make(settings: ReproduceSettings, folder: Path) -> Findings:
     checks = {"linear model": linear}
     for model in settings.models:
         loaded = load(model, ModelOptions(settings.dtype, settings.device))
-        task, target = places[0]
-        name = f"{short_model(model)}, {task} {target}"
-        checks[name] = prompt_check(loaded, settings, task, target)
+        for task, target in places if settings.tasks or settings.targets else places[:1]:
+            name = f"{short_model(model)}, {task} {target}"
+            checks[name] = prompt_check(loaded, settings, task, target)
     rows = tuple(
         {
             "of": name,
@@ -157,4 +160,10 @@ def make(settings: ReproduceSettings, folder: Path) -> Findings:
     return Findings(rows, tuple(sentences), (draw_equation3(checks),), content)
 
 
-EQ3 = Analysis("eq3", "The loss drop that gradient alignment foretells", "5.1, A.2", make)
+EQ3 = Analysis(
+    "eq3",
+    "The loss drop that gradient alignment foretells",
+    "5.1, A.2",
+    make,
+    ("models", "tasks", "targets", "limit"),
+)

@@ -36,4 +36,4 @@ def make(settings: ReproduceSettings, folder: Path) -> Findings:
     return Findings(rows, sentences, (draw_figure1(panels),), content)
 
 
-FIG1 = Analysis("fig1", "Different alignments in the plane", "3.2", make)
+FIG1 = Analysis("fig1", "Different alignments in the plane", "3.2", make, ())

@@ -186,4 +186,10 @@ def _correlated(
     return points, {name: asdict(one) for name, one in found.items() if one.known}
 
 
-FIG2 = Analysis("fig2", "Representation alignment and direct transfer", "4", make)
+FIG2 = Analysis(
+    "fig2",
+    "Representation alignment and direct transfer",
+    "4",
+    make,
+    ("models", "runs", "tasks", "targets", "limit"),
+)

@@ -65,4 +65,10 @@ def _targets(task: str, settings: ReproduceSettings) -> tuple[str, ...]:
     return found
 
 
-MECHANISM = Analysis("mechanism", "Does gradient alignment carry the transfer?", "3, 5.2", make)
+MECHANISM = Analysis(
+    "mechanism",
+    "Does gradient alignment carry the transfer?",
+    "3, 5.2",
+    make,
+    ("models", "runs", "tasks", "targets", "limit", "seeds"),
+)

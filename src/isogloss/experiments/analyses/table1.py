@@ -93,12 +93,19 @@ def _row(model: str, task: str, target: str, measure: Json) -> Json:
 
 def _said(model: str, task: str, target: str, measure: Json) -> str:
     over = measure["leave_one_out"]["whole"]["difference"]
-    verdict = "more" if over["low"] > 0 else "less" if over["high"] < 0 else "no difference shown"
+    verdict = "above 0" if over["low"] > 0 else "below 0" if over["high"] < 0 else "not decided"
     slots = ", ".join(f"{slot['attention']['value']:.3f}" for slot in measure["slots"])
     return (
-        f"{short_model(model)}, {task} {target}: attention on what contributes most is {verdict} "
+        f"{short_model(model)}, {task} {target}: attention on what contributes most, "
+        f"less that on the least: {verdict} "
         f"({over['value']:+.4f} [{over['low']:+.4f}, {over['high']:+.4f}]); by slot {slots}."
     )
 
 
-TABLE1 = Analysis("table1", "Attention on demonstrations and their contribution", "5.2", make)
+TABLE1 = Analysis(
+    "table1",
+    "Attention on demonstrations and their contribution",
+    "5.2",
+    make,
+    ("models", "tasks", "targets", "limit"),
+)
