@@ -16,6 +16,7 @@ from isogloss.methods.method import Calibration
 from isogloss.model.answer import answer_sums, generate, token_log_probabilities
 from isogloss.model.attention import default_layout
 from isogloss.model.load import Loaded
+from isogloss.model.prefix_cache import compiled_front
 from isogloss.packing import pack
 from isogloss.progress import Progress
 from isogloss.representation_shift import Shifter
@@ -76,7 +77,7 @@ def answer(
 ) -> list[Prediction]:
     """The predictions for all targets of the groups, in the groups' order.
 
-    A `shifter` is attached to the model already.
+    A `shifter` is attached to the model already. Without a `title` no progress is shown.
     """
     if episodes.task.kind == "span":
         return _spans(loaded, episodes, groups, how, shifter, title=title)
@@ -122,8 +123,9 @@ class _Scorer:
     def _scores(self, group: Group) -> list[list[float]]:
         """Of each target, each option's log-probability under the normalisation."""
         encoded = self.episodes.group(group)
+        front = compiled_front(self.loaded.model, encoded.demonstrations.ids)
         batch, answers = pack(
-            [encoded],
+            [encoded.behind(front.get_seq_length() if front is not None else 0)],
             layout=default_layout(self.loaded.model),
             options=True,
             dominant=self.episodes.task.dominant if self.shifter else None,
@@ -131,7 +133,8 @@ class _Scorer:
         batch = batch.to(self.loaded.model.device)
         if self.shifter:
             self.shifter.meet(batch)
-        sums = answer_sums(token_log_probabilities(self.loaded.model, batch), batch).tolist()
+        values = token_log_probabilities(self.loaded.model, batch, front)
+        sums = answer_sums(values, batch).tolist()
         scores: list[list[float]] = [[] for _ in group.targets]
         for found, value in zip(answers, sums, strict=True):
             scores[found.target].append(value)
@@ -225,13 +228,16 @@ def _continued(
     if shifter:
         spans = left_padded(prompts, episodes.task.dominant)
         meet = partial(shifter.meet_prompts, spans)
+    sequences = [front.ids + target.ids for front, target in prompts]
+    even = len({len(ids) for ids in sequences}) == 1
     return generate(
         loaded.model,
         loaded.tokenizer,
-        [front.ids + target.ids for front, target in prompts],
+        sequences,
         max_new_tokens=max_new_tokens,
         end=episodes.encoder.end,
         meet=meet,
+        front=compiled_front(loaded.model, sequences[0]) if even else None,
     )
 
 

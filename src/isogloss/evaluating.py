@@ -36,6 +36,7 @@ from isogloss.scoring import judged, values_of
 from isogloss.settings import EvaluateSettings
 from isogloss.tasks.example import Example, Task
 from isogloss.tasks.splits import read_test
+from isogloss.tuning.untuned import Untuned
 
 EVALUATIONS = "evaluations"
 
@@ -259,7 +260,7 @@ def _content(
 def _baselines(bench: _Bench, folder: Path, entries: list[Json], seed: int) -> list[Json]:
     """The untuned model's scores on the same items, each tested against the run's."""
     rows = []
-    untuned = not bench.opened.method.stages
+    untuned = isinstance(bench.opened.method.tune, Untuned)
     systems = [("zero-shot", True), ("icl", False)]
     if bench.context.count == 0:
         systems = systems[:1]  # without demonstrations both are one

@@ -8,7 +8,6 @@ the seed alone, so all methods answer the same items, those that train nothing t
 from __future__ import annotations
 
 import dataclasses
-import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from isogloss.finished import open_finished
 from isogloss.jobs import Job, prepare
 from isogloss.model.load import Loaded
 from isogloss.runs import Json, Run, claimed, read_json_file, write_json_file
-from isogloss.scoring import COLUMNS
+from isogloss.scoring import COLUMNS, option_loss
 from isogloss.selecting import JUDGED, answered, folds, lighten, with_candidate, without
 from isogloss.settings import TrainSettings
 from isogloss.tasks.example import Example, Task
@@ -165,12 +164,5 @@ def _entry(entry: Json, task: Task) -> Json:
     >>> round(_entry(entry, SimpleNamespace(metric="accuracy"))["loss"], 3)
     0.693
     """
-    scores = entry.get("log_probabilities")
-    loss = None
-    if scores:
-        top = max(scores.values())
-        total = math.log(sum(math.exp(score - top) for score in scores.values()))
-        found = top + total - scores[entry["answer"]]
-        loss = found if math.isfinite(found) else None  # training may come to no number
     value = float(entry[COLUMNS.get(task.metric, task.metric)])
-    return {"id": entry["id"], "value": value, "loss": loss}
+    return {"id": entry["id"], "value": value, "loss": option_loss(entry)}

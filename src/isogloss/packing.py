@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from isogloss.encoding import EncodedSet, EncodedTarget
+from isogloss.encoding import EncodedSet, EncodedTarget, Span
 from isogloss.spans import Spans, SpanWriter
 
 Layout = Literal["tree", "packed", "rows"]
@@ -28,6 +28,13 @@ class EncodedGroup:
 
     demonstrations: EncodedSet
     targets: tuple[EncodedTarget, ...]
+
+    def behind(self, tokens: int) -> EncodedGroup:
+        """The group without the first tokens of its front, which a cache has; for targets only."""
+        if not tokens:
+            return self
+        front = EncodedSet(self.demonstrations.ids[tokens:], Span(0, 0), (), (), ())
+        return EncodedGroup(front, self.targets)
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,13 @@ LINES = 10  # how many lines a whole piece of work prints where there is no term
 
 @final
 class Progress:
-    """Shows how far a piece of work of `total` steps has come."""
+    """Shows how far a piece of work of `total` steps has come; without a title, nothing."""
 
     def __init__(self, title: str, total: int, done: int = 0) -> None:
         self.title, self.total, self.first = title, total, done
         self.begun, self.printed = time.time(), done
         self.bar: Bar | None = None
-        if sys.stderr.isatty():
+        if title and sys.stderr.isatty():
             self.bar = Bar(
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -37,7 +37,9 @@ class Progress:
         """Say that `done` steps are behind, with a note such as the loss."""
         if self.bar:
             self.bar.update(self.task, completed=done, note=note)
-        elif done == self.total or done - self.printed >= max(1, self.total // LINES):
+        elif self.title and (
+            done == self.total or done - self.printed >= max(1, self.total // LINES)
+        ):
             self.printed = done
             print(
                 f"{self.title} {done}/{self.total} {note} {self._left(done)}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,3 +43,21 @@ def judged(prediction: Prediction, example: Example, task: Task) -> Json:
 def values_of(entries: Sequence[Mapping[str, Any]], metric: str) -> list[float]:
     """The items' values of a metric, in [0, 1]."""
     return [float(entry[COLUMNS.get(metric, metric)]) for entry in entries]
+
+
+def option_loss(entry: Mapping[str, Any]) -> float | None:
+    """The negative log of the right option's share among the options, in nats; None for spans.
+
+    None too where training came to no number.
+
+    >>> scores = {"a": 0.0, "b": 0.0}
+    >>> round(option_loss({"answer": "a", "log_probabilities": scores}), 3)
+    0.693
+    """
+    scores = entry.get("log_probabilities")
+    if not scores:
+        return None
+    top = max(scores.values())
+    total = math.log(sum(math.exp(score - top) for score in scores.values()))
+    found = top + total - float(scores[entry["answer"]])
+    return found if math.isfinite(found) else None

@@ -253,6 +253,44 @@ class PredictSettings:
 
 
 @dataclass(frozen=True)
+class CompileSettings:
+    """Bake a run's soft prompt and demonstrations into one prefix, as cheap as zero-shot."""
+
+    run: tyro.conf.Positional[str]
+    """Run folder."""
+    out: Path
+    """Folder for the compiled run, which plain PEFT loads too."""
+    demonstrations: str = "from-run"
+    """A file of solved items, from-run for the first of its test sets, or auto to choose a set."""
+    candidates: int = 8
+    """With auto: how many sets are drawn, each judged on held-out items."""
+    items: int = 100
+    """At most this many items to judge a candidate by, and to measure score and latency on."""
+    seed: int | None = None
+    """Decides which sets are drawn (the run's seed by default)."""
+    max_new_tokens: int = 48
+    """Longest generated span, in tokens."""
+    model: str | None = None
+    """The run's model, where it has moved; another model is refused."""
+    data: str | None = None
+    """The task's data, where it has moved."""
+    dtype: Dtype | None = None
+    """Number format of the model (the run's by default)."""
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda, cuda:N."""
+    force: bool = False
+    """Compile again into a folder that holds a compiled run."""
+    json: bool = False
+    """Print one JSON object, the content of compiled.json, and nothing else."""
+
+    def __post_init__(self) -> None:
+        _check_choices(self)
+        check_positive(self, ("candidates", "items", "max_new_tokens"))
+        if self.seed is not None and not 0 <= self.seed < 2**32:
+            raise ConfigError(f"seed is {self.seed}; it must be 0 or more and below 2^32")
+
+
+@dataclass(frozen=True)
 class LayersSettings:
     """Show where a model has two languages closest: the layers of the representation shift."""
 
@@ -525,6 +563,7 @@ S = TypeVar(
     TrainSettings,
     EvaluateSettings,
     PredictSettings,
+    CompileSettings,
     LayersSettings,
     DiagnoseSettings,
     ReproduceSettings,

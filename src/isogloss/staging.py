@@ -18,6 +18,7 @@ from isogloss.model.load import Loaded
 from isogloss.model.prompt import vocabulary_rows
 from isogloss.pooling import make_pool
 from isogloss.tasks.example import Example, Task
+from isogloss.tuning.compiled import Compiled
 from isogloss.tuning.context_prompt import ContextPrompt
 
 VALIDATED = 8  # validation targets in a row: without demonstrations all would stand in one
@@ -39,7 +40,7 @@ def episode_encoder(
     if longest is not None and length >= longest:
         raise ConfigError(f"a soft prompt of {length} leaves no room in a context of {longest}")
     tune = method.tune if method else None
-    solved = tune.demonstrations if isinstance(tune, ContextPrompt) else 0
+    solved = tune.demonstrations if isinstance(tune, (ContextPrompt, Compiled)) else 0
     encoder = Encoder(loaded.tokenizer, vocabulary_rows(loaded.model), length, chat, solved)
     return EpisodeEncoder(task, encoder, longest)
 

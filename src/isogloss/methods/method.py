@@ -10,6 +10,7 @@ from isogloss.errors import ConfigError
 from isogloss.methods.contrast import Contrast
 from isogloss.methods.losses import AnswerLoss
 from isogloss.representation_shift import Shift
+from isogloss.tuning.compiled import Compiled
 from isogloss.tuning.tuning import Tuning
 from isogloss.tuning.untuned import Untuned
 
@@ -55,7 +56,8 @@ class Method:
     calibration: Calibration = "none"
 
     def __post_init__(self) -> None:
-        if bool(self.stages) == isinstance(self.tune, Untuned):
+        made = isinstance(self.tune, Compiled)  # of a run with stages or without
+        if not made and bool(self.stages) == isinstance(self.tune, Untuned):
             raise ConfigError(
                 f"method '{self.name}' has {len(self.stages)} stages and tunes "
                 f"{self.tune.learns}; stages and something to learn go together"

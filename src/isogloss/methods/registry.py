@@ -34,6 +34,7 @@ from isogloss.methods.training_free import (
 )
 from isogloss.representation_shift import Shift
 from isogloss.tasks.example import Kind
+from isogloss.tuning.compiled import Compiled
 from isogloss.tuning.context_prompt import ContextPrompt
 from isogloss.tuning.full import FullParameters
 from isogloss.tuning.lora import Lora
@@ -87,6 +88,7 @@ TUNINGS: Mapping[str, type[Tuning]] = {
     "lora": Lora,
     "prefix": Prefix,
     "context-prompt": ContextPrompt,
+    "compiled": Compiled,
     "none": Untuned,
 }
 

@@ -6,18 +6,27 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    DynamicCache,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from isogloss.model.attention import forward_arguments, takes
+from isogloss.model.prefix_cache import behind, cache_argument, copied
 from isogloss.packing import Batch
 
 
-def token_log_probabilities(model: PreTrainedModel, batch: Batch) -> Tensor:
+def token_log_probabilities(
+    model: PreTrainedModel, batch: Batch, front: DynamicCache | None = None
+) -> Tensor:
     """Log p of every predicted token of a batch, natural logarithm, fp32, (P,).
 
-    Logits are computed at the read columns only, never for tokens x vocabulary.
+    Logits are computed at the read columns only, never for tokens x vocabulary. With the cache of a
+    `front` the batch holds what stands behind it.
     """
-    arguments = forward_arguments(model, batch)
+    arguments = forward_arguments(model, batch) if front is None else behind(model, batch, front)
     columns, where = torch.unique(batch.column, return_inverse=True)
     if takes(model, "logits_to_keep"):
         logits = model(**arguments, logits_to_keep=columns).logits
@@ -48,14 +57,17 @@ def generate(
     max_new_tokens: int,
     end: int,
     meet: Callable[[Tensor, Tensor], object] | None = None,
+    front: DynamicCache | None = None,
 ) -> list[tuple[int, ...]]:
     """Greedy continuations of id sequences, each up to `max_new_tokens` or a line's end.
 
     `end` is the token that ends an answer; it, end tokens and tokens with a line break stop a
     sequence. Sequences are padded on the left, so they do not depend on their neighbours. `meet`
-    is shown the padded ids and mask, (sequences, tokens), before.
+    is shown the padded ids and mask, (sequences, tokens), before. Of sequences of one length the
+    tokens of their `front` may be in a cache already.
     """
     width = max(len(ids) for ids in sequences)
+    assert front is None or all(len(ids) == width for ids in sequences), "padding moves a front"
     padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
     ids = torch.full((len(sequences), width), padding, dtype=torch.long)
     mask = torch.zeros_like(ids)
@@ -69,8 +81,9 @@ def generate(
     ids, mask = ids.to(model.device), mask.to(model.device)
     if meet:
         meet(ids, mask)
+    known = {} if front is None else {cache_argument(model): copied(front, len(sequences))}
     written = model.generate(  # type: ignore[operator]
-        ids, attention_mask=mask, generation_config=settings
+        ids, attention_mask=mask, generation_config=settings, **known
     )
     return [_until(row, set(stops)) for row in written[:, width:].tolist()]
 

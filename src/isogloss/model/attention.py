@@ -21,7 +21,7 @@ def forward_arguments(model: PreTrainedModel, batch: Batch) -> dict[str, object]
             arguments["position_ids"] = batch.positions
     else:
         arguments = {
-            "attention_mask": _masks(model, batch.visible, batch.positions),
+            "attention_mask": masks(model, batch.visible, batch.positions),
             "position_ids": batch.positions,
         }
     if takes(model, "use_cache"):
@@ -38,10 +38,10 @@ def default_layout(model: PreTrainedModel) -> Layout:
     """`tree` where the model takes positions and a mask of our own, else `rows`."""
     kernel = model.config._attn_implementation
     tree = takes(model, "position_ids") and kernel in ("sdpa", "eager")
-    return "tree" if tree and not _is_recurrent(model.config) else "rows"
+    return "tree" if tree and not is_recurrent(model.config) else "rows"
 
 
-def _is_recurrent(config: PretrainedConfig) -> bool:
+def is_recurrent(config: PretrainedConfig) -> bool:
     """Whether some layer reads its tokens in row order (state spaces, linear attention, alibi)."""
     kinds = getattr(config, "layer_types", None) or [FULL]
     unknown = any(kind not in (FULL, SLIDING) for kind in kinds)
@@ -49,15 +49,19 @@ def _is_recurrent(config: PretrainedConfig) -> bool:
     return unknown or any(getattr(config, name, None) for name in names)
 
 
-def _masks(
-    model: PreTrainedModel, visible: Tensor, positions: Tensor
+def masks(
+    model: PreTrainedModel, visible: Tensor, positions: Tensor, keys: Tensor | None = None
 ) -> Tensor | dict[str, Tensor]:
+    """The masks of a model's layers, of who sees whom: (rows, queries, keys) booleans.
+
+    `positions`: of the queries; `keys`: of the keys, where they are others than the queries.
+    """
     config = model.config
     window = sliding_window(config)
     full = _additive(visible, model.dtype)
     if window is None:
         return full
-    near = positions[:, :, None] - positions[:, None, :] < window
+    near = positions[:, :, None] - (positions if keys is None else keys)[:, None, :] < window
     sliding = _additive(visible & near, model.dtype)
     kinds = set(getattr(config, "layer_types", None) or [SLIDING])
     if kinds == {SLIDING} and not getattr(config, "layer_types", None):
@@ -75,6 +79,6 @@ def sliding_window(config: PretrainedConfig) -> int | None:
 
 
 def _additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
-    """(rows, 1, tokens, tokens) with 0 where seen: eager attention ADDS what it is given."""
+    """(rows, 1, queries, keys) with 0 where seen: eager attention ADDS what it is given."""
     mask = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
     return mask.masked_fill_(~visible, torch.finfo(dtype).min)[:, None]

@@ -12,7 +12,7 @@ from typing import final
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
 Vectors = Callable[[Tensor], Tensor]  # what learns, to the prompt's vectors: both (m, width)
 
@@ -22,7 +22,8 @@ class PromptedEmbedding(nn.Module):
     """The model's own embedding, with rows of `prompt` (m, width) for ids from V on.
 
     `vectors` gives the rows where they are not the prompt itself. `place`: of the last ids seen,
-    each one's row of the prompt, below 0 for other ids.
+    each one's row of the prompt, below 0 for other ids. Where the prompt is `compiled`, its keys
+    and values are always the same, and `front` keeps them once they are known.
     """
 
     def __init__(
@@ -34,6 +35,8 @@ class PromptedEmbedding(nn.Module):
         self.vocabulary = vocabulary
         self.vectors = vectors
         self.place: Tensor | None = None
+        self.compiled = False
+        self.front: DynamicCache | None = None
 
     @property
     def weight(self) -> Tensor:

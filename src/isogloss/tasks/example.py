@@ -142,6 +142,10 @@ class Task(ABC):
         """The fields that hold sentences by which languages can be compared; none: all of them."""
         return ()
 
+    def answer_field(self) -> str:
+        """The field of a record that holds the right answer."""
+        return "label"
+
     def settings(self) -> Mapping[str, str | bool]:
         """The task's own settings that decide numbers (a split rule, a wording), for the run."""
         return {}

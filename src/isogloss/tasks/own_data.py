@@ -53,6 +53,10 @@ class OwnTask(Task):
         """All fields but the context of a span task, which is a passage."""
         return tuple(name for name in self.schema.fields if name != self.schema.context)
 
+    def answer_field(self) -> str:
+        """The field that the YAML file calls the answer."""
+        return self.schema.answer
+
     def wording(self, language: str) -> Wording:
         """The wording for items of a language.
 

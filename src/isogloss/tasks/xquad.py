@@ -120,6 +120,10 @@ class Xquad(Task):
             raise DataError(problems)
         return example
 
+    def answer_field(self) -> str:
+        """The list of right answers."""
+        return "answers"
+
     def settings(self) -> Mapping[str, str | bool]:
         """What decides the numbers: the split rule and the wording."""
         return {"split_rule": self.split_rule, "wording": self.wording_name}

@@ -8,31 +8,31 @@ tokens like any other.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import torch
-from peft import PrefixTuningConfig, TaskType
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
 from isogloss.errors import ConfigError, ModelError
 from isogloss.model.attention import sliding_window
 from isogloss.model.layers import blocks
-from isogloss.model.prompt import PromptedEmbedding, embedding_width, prompted, vocabulary_rows
-from isogloss.tuning.adapter_files import (
-    PROMPT_KEY,
-    read_tensors,
-    write_adapter,
-    write_tensors,
+from isogloss.tuning.adapter_files import read_tensors, write_tensors
+from isogloss.tuning.key_values import (
+    KEYS,
+    OWN_FILE,
+    VALUES,
+    attached_cache,
+    projections,
+    read_keys_and_values,
+    replaced,
+    write_peft_prefix,
 )
 from isogloss.tuning.tuning import StartIds, Tuning, Weights
-
-OWN_FILE = "prefix.safetensors"  # what is learnt, before the layers' norms and rotation
-KEYS, VALUES = "keys", "values"
 
 
 @final
@@ -72,17 +72,9 @@ class Prefix(Tuning):
                 f"prompt length is {self.length}, but there are only {len(ids.common)} tokens to "
                 "start from; give a shorter prefix"
             )
+        _check_even(model)
         chosen = random.Random(f"{seed}/prefix").sample(ids.common, self.length)
-        seen: dict[tuple[int, str], Tensor] = {}
-
-        def keep(layer: int, what: str) -> Callable[..., None]:
-            def hook(_: nn.Module, __: Any, output: Tensor) -> None:
-                seen[layer, what] = output[0].detach().float()
-
-            return hook
-
-        with torch.no_grad(), _hooked(model, keep):
-            model(input_ids=torch.tensor([chosen], device=model.device), use_cache=False)
+        seen = read_keys_and_values(model, chosen)
         count = len(blocks(model))
         return {
             what: nn.Parameter(torch.stack([seen[layer, what] for layer in range(count)]))
@@ -92,54 +84,26 @@ class Prefix(Tuning):
     @contextmanager
     def attached(self, model: PreTrainedModel, weights: Weights) -> Iterator[PreTrainedModel]:
         """The model with tokens V, V+1, ... whose keys and values are the prefix's."""
-        nothing = torch.zeros(self.length, embedding_width(model), device=model.device)
-        with prompted(model, nn.Parameter(nothing, requires_grad=False)):
-            embedding = model.get_input_embeddings()
-            assert isinstance(embedding, PromptedEmbedding), "put there by `prompted`"
+        with replaced(model, self.length, lambda at: weights[at[1]][at[0]]) as embedding:
             for what, parameter in weights.items():  # an optimiser finds them among the model's
                 embedding.register_parameter(what, parameter)
-
-            def put(layer: int, what: str) -> Callable[..., Tensor | None]:
-                def hook(_: nn.Module, __: Any, output: Tensor) -> Tensor | None:
-                    place = embedding.place
-                    if place is None or not bool((place >= 0).any()):
-                        return None
-                    own = weights[what][layer]
-                    rows = nn.functional.embedding(place.clamp(0, len(own) - 1), own)
-                    return torch.where((place >= 0)[..., None], rows.to(output.dtype), output)
-
-                return hook
-
-            with _hooked(model, put):
-                yield model
+            yield model
 
     def save(self, weights: Weights, folder: Path, model: PreTrainedModel) -> None:
         """PEFT's prefix-tuning adapter, and prefix.safetensors with what is learnt itself."""
-        keys, values = self._cached(weights, model)  # (layers, heads, m, width of a head) each
-        layers, heads, _, width = keys.shape
-        config = PrefixTuningConfig(
-            task_type=TaskType.CAUSAL_LM,
-            num_virtual_tokens=self.length,
-            token_dim=heads * width,
-            num_transformer_submodules=1,
-            num_attention_heads=heads,
-            num_layers=layers,
-            encoder_hidden_size=heads * width,
-            base_model_name_or_path=model.config.name_or_path,
-            inference_mode=True,
-        )
-        # PEFT reads (m, layers * 2, heads, width): each layer's keys, then its values.
-        both = torch.stack([keys, values], dim=1).permute(3, 0, 1, 2, 4).reshape(self.length, -1)
-        write_adapter(folder, config, {PROMPT_KEY: both})
+        with self.attached(model, weights):
+            cache = attached_cache(model, self.length)
+        write_peft_prefix(folder, cache, model)
         write_tensors(folder / OWN_FILE, weights)
 
     def load(self, folder: Path, model: PreTrainedModel) -> Weights:
         """The saved prefix, on the model's device."""
+        _check_even(model)
         path = folder / OWN_FILE
         saved = read_tensors(path)
         weights = {}
         for what in (KEYS, VALUES):
-            wanted = (len(blocks(model)), self.length, _projections(model, 0)[what].out_features)
+            wanted = (len(blocks(model)), self.length, projections(model)[0, what].out_features)
             found = tuple(saved[what].shape) if what in saved else None
             if found != wanted:
                 raise ModelError(
@@ -149,41 +113,16 @@ class Prefix(Tuning):
             weights[what] = nn.Parameter(saved[what].float().to(model.device))
         return weights
 
-    @torch.no_grad()
-    def _cached(self, weights: Weights, model: PreTrainedModel) -> tuple[Tensor, Tensor]:
-        """The prefix as a cache holds it: keys normed and rotated by the model itself, fp32."""
-        first = vocabulary_rows(model)
-        ids = torch.arange(first, first + self.length, device=model.device)[None]
-        training = model.training
-        model.eval()
-        try:
-            with self.attached(model, weights):
-                cache = model(input_ids=ids, use_cache=True).past_key_values
-        finally:
-            model.train(training)
-        keys = [layer.keys[0].float().cpu() for layer in cache.layers]
-        values = [layer.values[0].float().cpu() for layer in cache.layers]
-        return torch.stack(keys), torch.stack(values)
 
+def _check_even(model: PreTrainedModel) -> None:
+    """Refuse layers of several shapes, whose prefixes cannot be learnt in one table.
 
-def _projections(model: PreTrainedModel, layer: int) -> dict[str, nn.Linear]:
-    attention = getattr(blocks(model)[layer], "self_attn", None)
-    found = {KEYS: getattr(attention, "k_proj", None), VALUES: getattr(attention, "v_proj", None)}
-    if any(module is None for module in found.values()):
+    Raises:
+        ModelError: says what kind of model it is.
+    """
+    found = projections(model)
+    if len(found) < 2 * len(blocks(model)) or len({m.out_features for m in found.values()}) > 1:
         raise ModelError(
-            f"a prefix cannot be put into a {model.config.model_type} model: found no "
-            "`self_attn.k_proj` and `v_proj`, which Llama, Qwen and Gemma have"
+            f"a prefix cannot be learnt in a {model.config.model_type} model: its layers have keys "
+            "and values of several shapes, or some have none; Llama, Qwen and Gemma 3 fit"
         )
-    return found  # type: ignore[return-value]
-
-
-@contextmanager
-def _hooked(
-    model: PreTrainedModel, hook: Callable[[int, str], Callable[..., Tensor | None]]
-) -> Iterator[None]:
-    """The model with a hook after every key and value projection, taken off at the end."""
-    with ExitStack() as stack:
-        for layer in range(len(blocks(model))):
-            for what, module in _projections(model, layer).items():
-                stack.callback(module.register_forward_hook(hook(layer, what)).remove)
-        yield

@@ -1,0 +1,124 @@
+"""Keys and values of a front (soft prompt and demonstrations), kept so that targets go on behind.
+
+A front's keys stand in the cache as attention reads them: normed and rotated at positions 0 to
+n - 1. What comes behind has the positions from n on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+
+from isogloss.errors import ModelError
+from isogloss.model.attention import is_recurrent, masks, takes
+from isogloss.model.prompt import PromptedEmbedding
+from isogloss.packing import Batch
+
+
+@torch.no_grad()
+def front_cache(model: PreTrainedModel, ids: Sequence[int]) -> DynamicCache:
+    """The keys and values of a front of n ids, (1, heads, n, width of a head) in every layer.
+
+    They are whole in layers with a sliding window too. The front of a compiled run is computed once
+    for all; the cache that is given may grow and changes nothing else.
+
+    Raises:
+        ModelError: some layers keep a state and not keys and values.
+    """
+    if is_recurrent(model.config):
+        raise ModelError(
+            f"a {model.config.model_type} model keeps a state that is no keys and values, so a "
+            "front cannot be kept for it; Llama, Qwen and Gemma are tested"
+        )
+    kept = _kept(model, ids)
+    cache = DynamicCache() if kept is None else copied(kept)
+    rest = list(ids)[cache.get_seq_length() :]
+    if rest:
+        _grow(model, cache, rest)
+    if kept is None:
+        _keep(model, ids, cache)
+    return cache
+
+
+def _grow(model: PreTrainedModel, cache: DynamicCache, ids: Sequence[int]) -> None:
+    arguments: dict[str, object] = {cache_argument(model): cache, "use_cache": True}
+    if takes(model, "logits_to_keep"):
+        arguments["logits_to_keep"] = 1
+    model(input_ids=torch.tensor([list(ids)], device=model.device), **arguments)
+
+
+def compiled_front(model: PreTrainedModel, ids: Sequence[int]) -> DynamicCache | None:
+    """The cache of the compiled prefix that a front's ids begin with, or None where none is."""
+    embedding = model.get_input_embeddings()
+    if not isinstance(embedding, PromptedEmbedding) or not embedding.compiled:
+        return None
+    length = len(embedding.prompt)
+    return front_cache(model, ids[:length]) if _begins(embedding, ids, length) else None
+
+
+def copied(cache: DynamicCache, rows: int = 1) -> DynamicCache:
+    """The same keys and values for a number of rows, in a cache that may grow by itself."""
+    own = DynamicCache(keys_and_values(cache))
+    if rows > 1:
+        own.batch_repeat_interleave(rows)
+    return own
+
+
+def behind(model: PreTrainedModel, batch: Batch, front: DynamicCache) -> dict[str, object]:
+    """The arguments of the forward pass for a batch all of whose rows stand behind one front.
+
+    The batch holds what comes after the front alone, its positions counted from 0.
+    """
+    rows, length = len(batch.ids), front.get_seq_length()
+    seen = torch.ones((rows, length), dtype=torch.bool, device=batch.ids.device)
+    positions = batch.positions + length
+    if batch.visible is None:
+        mask: object = torch.cat([seen, batch.real], dim=1).long()
+    else:
+        before = torch.arange(length, device=positions.device).expand(rows, -1)
+        visible = torch.cat([seen[:, None].expand(-1, positions.shape[1], -1), batch.visible], 2)
+        mask = masks(model, visible, positions, torch.cat([before, positions], dim=1))
+    own = {"attention_mask": mask, "position_ids": positions, "use_cache": True}
+    return {"input_ids": batch.ids, **own, cache_argument(model): copied(front, rows)}
+
+
+def cache_argument(model: PreTrainedModel) -> str:
+    """What the forward pass calls its cache: transformers 5.24 gave it another name."""
+    return "cache" if takes(model, "cache") else "past_key_values"
+
+
+def _kept(model: PreTrainedModel, ids: Sequence[int]) -> DynamicCache | None:
+    """What was kept of a front that begins with the model's compiled prefix."""
+    embedding = model.get_input_embeddings()
+    if not isinstance(embedding, PromptedEmbedding) or embedding.front is None:
+        return None
+    return embedding.front if _begins(embedding, ids, embedding.front.get_seq_length()) else None
+
+
+def _keep(model: PreTrainedModel, ids: Sequence[int], cache: DynamicCache) -> None:
+    """Keep the part of a front that is the model's compiled prefix, where it has one."""
+    embedding = model.get_input_embeddings()
+    if not isinstance(embedding, PromptedEmbedding) or not embedding.compiled:
+        return
+    length = len(embedding.prompt)
+    if _begins(embedding, ids, length):
+        embedding.front = DynamicCache(
+            [(k[..., :length, :], v[..., :length, :]) for k, v in keys_and_values(cache)]
+        )
+
+
+def _begins(embedding: PromptedEmbedding, ids: Sequence[int], length: int) -> bool:
+    first = embedding.vocabulary
+    return tuple(ids[:length]) == tuple(range(first, first + length))
+
+
+def keys_and_values(cache: Any) -> list[tuple[Tensor, Tensor]]:
+    """Of each layer its keys and values, (rows, heads, n, width of a head) each.
+
+    Layers at the end that read an earlier layer's have none of their own and are left out.
+    """
+    return [(layer.keys, layer.values) for layer in cache.layers if layer.keys is not None]
