@@ -41,6 +41,8 @@ ORDER = (
     "learning",
     "training",
     "layering",
+    "batching",
+    "asking",
     "answering",
     "finished",
     "scoring",

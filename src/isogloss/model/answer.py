@@ -74,7 +74,7 @@ def generate(
     for place, sequence in enumerate(sequences):
         ids[place, width - len(sequence) :] = torch.tensor(sequence, dtype=torch.long)
         mask[place, width - len(sequence) :] = 1
-    stops = sorted({end, *line_break_ids(tokenizer), *_end_ids(model, tokenizer)})
+    stops = sorted(stop_ids(model, tokenizer, end))
     settings = GenerationConfig(
         max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=stops, pad_token_id=padding
     )
@@ -86,6 +86,11 @@ def generate(
         ids, attention_mask=mask, generation_config=settings, **known
     )
     return [_until(row, set(stops)) for row in written[:, width:].tolist()]
+
+
+def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, end: int) -> set[int]:
+    """What stops a generated answer: the token that ends one, end tokens, line breaks."""
+    return {end, *line_break_ids(tokenizer), *_end_ids(model, tokenizer)}
 
 
 def _until(ids: Sequence[int], stops: set[int]) -> tuple[int, ...]:
