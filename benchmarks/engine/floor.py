@@ -1,0 +1,80 @@
+"""The arithmetic floor: the least number of operations, at the rate that this machine multiplies.
+
+Training: 4 N T + 4 V d P. N: parameters of the transformer blocks, without embeddings; T: tokens
+with every demonstration set once; V x d: the output head; P: predicted tokens. A matrix multiplied
+costs 2 operations a parameter and token, once forward and once for the gradient of its input; none
+for the weights, which are frozen. Evaluation: half of that. Attention's own products are left out.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from benchmarks.engine.meter import settle
+from benchmarks.engine.work import Least, Work
+from isogloss.model.layers import blocks
+
+SECONDS = 3.0  # of measuring
+REPEATS = 5  # at least
+COPIES = 4  # of a block's weights, so that they do not all stay in the processor's cache
+
+
+def operations(parameters: int, head: int, least: Least, *, training: bool) -> int:
+    """The floor's operations: (4 if training else 2) (N T + V d P).
+
+    >>> operations(10, 6, Least(tokens=3, predicted=2), training=True)
+    168
+    """
+    each = 4 if training else 2
+    return each * (parameters * least.tokens + head * least.predicted)
+
+
+def sizes(work: Work) -> tuple[int, int]:
+    """N, the parameters of the model's blocks, and V d, those of its output head."""
+    model = _skeleton(work)
+    parameters = sum(each.numel() for each in blocks(model).parameters())
+    return parameters, model.get_output_embeddings().weight.numel()
+
+
+def _skeleton(work: Work) -> nn.Module:
+    config = AutoConfig.from_pretrained(work.model)
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
+
+
+def matmul_rate(work: Work) -> float:
+    """Operations a second of a block's matrix products, forward and for the input's gradient.
+
+    The products are as tall as the mean update of this work with demonstrations shared.
+    """
+    tokens = max(1, work.least_train.tokens // len(work.updates))
+    shapes = [
+        tuple(each.shape) for each in blocks(_skeleton(work))[0].parameters() if each.ndim == 2
+    ]
+    made = {"dtype": work.dtype, "device": work.asked.device}
+    weights = [torch.randn(shape, **made) for _ in range(COPIES) for shape in shapes]
+    inputs = {width: torch.randn(tokens, width, **made) for shape in shapes for width in shape}
+    count = sum(4 * tokens * weight.numel() for weight in weights)
+    _pass(weights, inputs)
+    rates: list[float] = []
+    begun = time.perf_counter()
+    while len(rates) < REPEATS or time.perf_counter() - begun < SECONDS:
+        settle()
+        start = time.perf_counter()
+        _pass(weights, inputs)
+        settle()
+        rates.append(count / (time.perf_counter() - start))
+    return statistics.median(rates)
+
+
+@torch.no_grad()
+def _pass(weights: list[Tensor], inputs: dict[int, Tensor]) -> None:
+    for weight in weights:
+        made, given = weight.shape
+        torch.matmul(inputs[given], weight.T)
+        torch.matmul(inputs[made], weight)
