@@ -28,7 +28,7 @@ import tyro
 from benchmarks.engine.making import make_work
 from benchmarks.engine.ratios import last_line, ratios, table
 from benchmarks.engine.rounds import run_rounds
-from benchmarks.engine.work import Asked
+from benchmarks.engine.work import Asked, asked_of
 from isogloss import IsoglossError
 
 
@@ -45,11 +45,11 @@ class Settings(Asked):
 
 
 def main(settings: Settings) -> None:
-    asked = Asked(**{one.name: getattr(settings, one.name) for one in dataclasses.fields(Asked)})
+    asked = asked_of(settings)
     transformers.utils.logging.disable_progress_bar()
     with tempfile.TemporaryDirectory() as folder:
         work = make_work(settings.work or Path(folder), asked)
-        print(described(asked))
+        print(described(asked), flush=True)
         rounds = run_rounds(work, settings.rounds)
         found = ratios(work, rounds)
         print(table(work, rounds))

@@ -56,7 +56,7 @@ def matmul_rate(work: Work) -> float:
     shapes = [
         tuple(each.shape) for each in blocks(_skeleton(work))[0].parameters() if each.ndim == 2
     ]
-    made = {"dtype": work.dtype, "device": work.asked.device}
+    made = {"dtype": work.asked.format, "device": work.asked.device}
     weights = [torch.randn(shape, **made) for _ in range(COPIES) for shape in shapes]
     inputs = {width: torch.randn(tokens, width, **made) for shape in shapes for width in shape}
     count = sum(4 * tokens * weight.numel() for weight in weights)

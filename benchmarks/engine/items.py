@@ -1,4 +1,4 @@
-"""The items that are measured on: real ones, or made up in the real ones' lengths, as a task folder.
+"""The items that are measured on: real ones, or made up in their lengths, as a task folder.
 
 The folder is a task of one's own: benchmark wording, training and test items in two languages, and
 no validation items, as judging them is no part of what is compared.
@@ -53,20 +53,16 @@ class Maker:
 
     def rows(self, language: str, split: str, count: int, seed: int) -> Iterator[Row]:
         """The items of a file, one after the other."""
-        source = random.Random(f"{seed}/{language}/{split}")
+        # Lengths of a source of their own: longer items are the same ones, made longer.
+        drawn, worded = (random.Random(f"{seed}/{language}/{split}/{n}") for n in range(2))
         for number in range(count):
-            texts = {name: self._text(language, name, source) for name in self.known[language]}
+            texts = {}
+            for name, table in self.known[language].items():
+                factor = 1.0 if name == "answer" else self.scale
+                tokens = max(1, round(_between(table, drawn.random()) * factor))
+                known = self.words[language != "en"]
+                texts[name] = " ".join(worded.choices(known, k=tokens))
             yield {"id": f"{split}-{number}", **self._solved(texts, number)}
-
-    def _text(self, language: str, name: str, source: random.Random) -> str:
-        table = self.known[language][name]
-        place = source.random() * (len(table) - 1)
-        low = int(place)
-        tokens = table[low] + (place - low) * (table[low + 1] - table[low])
-        factor = 1.0 if name == "answer" else self.scale
-        return " ".join(
-            source.choices(self.words[language != "en"], k=max(1, round(tokens * factor)))
-        )
 
     def _solved(self, texts: dict[str, str], number: int) -> Row:
         if self.task == "xcopa":
@@ -78,8 +74,15 @@ class Maker:
         return {**texts, "label": [answer]}
 
 
+def _between(table: Sequence[int], share: float) -> float:
+    """The value below which this share of all lies, by a table of quantiles from 0 to 100%."""
+    place = share * (len(table) - 1)
+    low = min(int(place), len(table) - 2)
+    return table[low] + (place - low) * (table[low + 1] - table[low])
+
+
 def real_rows(task: Task, target: str, sizes: Sizes, seed: int) -> dict[tuple[str, str], list[Row]]:
-    """Items of a benchmark's release as rows, by language and split; fewer where there are fewer."""
+    """Items of a benchmark's release as rows, by language and split; fewer if there are fewer."""
     split = make_split(task, target, seed=seed)
     test = read_test(task, target, seed=seed, limit=sizes.test).examples
     sides = {("en", "train"): split.dominant[: sizes.dominant], (target, "test"): test}

@@ -7,6 +7,7 @@ elsewhere the peak of the whole process stands in, loading included.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import re
 import resource
@@ -54,7 +55,7 @@ class Meter:
         _warm(model)
         blocks(model)[0].register_forward_pre_hook(self._count_tokens, with_kwargs=True)
         model.get_output_embeddings().register_forward_hook(self._count_logits)
-        gc.collect()
+        give_back()
         self.base = held()
         reset_peak()
 
@@ -91,6 +92,14 @@ def _warm(model: PreTrainedModel) -> None:
     for parameter in learning:
         parameter.requires_grad_(True)
     model.get_input_embeddings().weight.sum()
+
+
+def give_back() -> None:
+    """Let the process give back what it freed, where its C library can be told to."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim:
+        trim(0)
 
 
 def settle() -> None:

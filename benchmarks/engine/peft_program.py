@@ -41,7 +41,7 @@ Row = dict[str, list[int]]
 def opened(work: Work) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model and its tokenizer."""
     model = AutoModelForCausalLM.from_pretrained(
-        work.model, dtype=work.dtype, attn_implementation="sdpa"
+        work.model, dtype=work.asked.format, attn_implementation="sdpa"
     )
     return model.to(work.asked.device).eval(), AutoTokenizer.from_pretrained(work.model)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import gc
 import json
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,6 @@ def measure(name: str, given: work.Work, prompt: Path) -> dict[str, Any]:
     learnt = program.train(given, meter)
     found: dict[str, Any] = {"train": dataclasses.asdict(meter.spent()), "losses": learnt.losses}
     save_file({"prompt": learnt.prompt.contiguous()}, prompt)
-    gc.collect()
     meter = Meter()
     answers = program.evaluate(given, meter)
     return found | {

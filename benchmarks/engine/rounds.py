@@ -32,7 +32,7 @@ def run_rounds(work: Work, rounds: int, programs: Sequence[str] = tuple(PROGRAMS
     found = []
     for number in range(rounds):
         order = [*programs, RATE] if number % 2 == 0 else [RATE, *reversed(programs)]
-        found.append({name: _run(work, name, number) for name in order})
+        found.append({name: run_program(work, name, number) for name in order})
         _check(work, found[-1], number)
     return found
 
@@ -41,12 +41,12 @@ def _place(work: Work, name: str, number: int) -> Path:
     return work.folder / f"{name}-{number}.json"
 
 
-def _run(work: Work, name: str, number: int) -> Any:
+def run_program(work: Work, name: str, number: int) -> Any:
     out = _place(work, name, number)
     module = "benchmarks.engine.program"
     command = [sys.executable, "-m", module, name, str(work.folder), "--out", str(out)]
     ended = subprocess.run(
-        command, cwd=ROOT, env=_environment(work), capture_output=True, text=True
+        command, cwd=ROOT, env=environment(work.asked.threads), capture_output=True, text=True
     )
     if ended.returncode:
         raise RunError(f"the program '{name}' failed:\n{ended.stderr[-3000:]}")
@@ -55,11 +55,11 @@ def _run(work: Work, name: str, number: int) -> Any:
     return found
 
 
-def _environment(work: Work) -> dict[str, str]:
-    """This process's environment, with the asked number of threads and nothing printed by others."""
+def environment(threads: int = 0) -> dict[str, str]:
+    """The environment as it is here, with the asked number of threads and quieter libraries."""
     given = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
-    if work.asked.threads:
-        given["OMP_NUM_THREADS"] = str(work.asked.threads)
+    if threads:
+        given["OMP_NUM_THREADS"] = str(threads)
     paths = [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, **given, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
@@ -77,14 +77,14 @@ def _described(found: Measured) -> str:
 
 def _check(work: Work, measured: Round, number: int) -> None:
     own = measured["isogloss"]
-    start, mine = work.start, _prompt(work, "isogloss", number)
+    start, mine = work.start, prompt(work, "isogloss", number)
     wrong = []
     for name in set(measured) - {"isogloss", RATE}:
-        prompts = (start, _prompt(work, name, number), mine)
+        prompts = (start, prompt(work, name, number), mine)
         wrong += disagreements(name, measured[name], own, work.asked.dtype, prompts)
     if wrong:
         raise RunError("the programs did not do the same work:\n" + "\n".join(wrong))
 
 
-def _prompt(work: Work, name: str, number: int) -> Any:
+def prompt(work: Work, name: str, number: int) -> Any:
     return load_file(_place(work, name, number).with_suffix(".safetensors"))["prompt"]

@@ -44,7 +44,7 @@ class Asked:
     targets: int = 4
     share: int = 4
     updates: int = 4
-    items: int = 16
+    items: int = 32
     sets: int = 1
     scale: float = 1.0
     loss: str = "all"
@@ -53,6 +53,21 @@ class Asked:
     device: str = "cpu"
     threads: int = 0
     seed: int = 42
+
+    @property
+    def options(self) -> ModelOptions:
+        """How Isogloss loads the model."""
+        return ModelOptions(dtype=self.dtype, device=self.device)  # type: ignore[arg-type]
+
+    @property
+    def format(self) -> torch.dtype:
+        """The model's number format."""
+        return resolve_dtype(self.options)
+
+
+def asked_of(settings: Asked) -> Asked:
+    """The settings of the work alone, of settings that say more."""
+    return Asked(**{one.name: getattr(settings, one.name) for one in dataclasses.fields(Asked)})
 
 
 @dataclass(frozen=True)
@@ -97,16 +112,6 @@ class Work:
     def start(self) -> Tensor:
         """The soft prompt that training starts from, fp32, (m, width)."""
         return read_prompt(self.folder / START)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The model's number format."""
-        return resolve_dtype(self.options)
-
-    @property
-    def options(self) -> ModelOptions:
-        """How Isogloss loads the model."""
-        return ModelOptions(dtype=self.asked.dtype, device=self.asked.device)  # type: ignore[arg-type]
 
     @property
     def run(self) -> Path:
