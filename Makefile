@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 MODEL := $(VENV)/smollm2-135m
 
-.PHONY: setup quickstart example check format test test-slow docs bench bench-alignment clean
+.PHONY: setup quickstart example check format test test-slow docs bench bench-runs bench-alignment clean
 
 setup: $(BIN)/.ready  ## make .venv and install Isogloss with all that development needs
 
@@ -45,7 +45,10 @@ test-slow: $(MODEL)/config.json  ## the minutes-long ones, with real weights
 docs: $(BIN)/.ready  ## docs/_build/html
 	$(BIN)/sphinx-build -W -b html docs docs/_build/html
 
-bench: $(MODEL)/config.json  ## the measured runs of docs/log.md
+bench: $(BIN)/.ready  ## what training and evaluation cost against PEFT and transformers; minutes
+	$(BIN)/python -m benchmarks.engine
+
+bench-runs: $(MODEL)/config.json  ## the measured runs of docs/log.md
 	$(BIN)/python benchmarks/measured_runs.py routing --model $(MODEL) --epochs 5
 
 bench-alignment: $(BIN)/.ready  ## what measuring alignment costs; see benchmarks/RESULTS.md
