@@ -13,6 +13,7 @@ ROOT = Path(isogloss.__file__).parent
 # Data flows down this list and never back up: each imports only from those before it.
 ORDER = (
     "errors",
+    "processes",
     "languages",
     "tasks",
     "demonstrations",
@@ -20,6 +21,7 @@ ORDER = (
     "spans",
     "packing",
     "episodes",
+    "portions",
     "model",
     "intervals",
     "correlations",
@@ -38,6 +40,7 @@ ORDER = (
     "objective",
     "jobs",
     "staging",
+    "joint",
     "learning",
     "training",
     "layering",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+from isogloss import processes
 from isogloss.answering import Answering, answer
 from isogloss.demonstrations.choose import Demonstrations, Group
 from isogloss.demonstrations.schedule import test_groups
@@ -88,6 +89,7 @@ def evaluate(settings: EvaluateSettings) -> Scores:
     Raises:
         IsoglossError: anything about the run, its model or data that stops the work.
     """
+    processes.in_main("evaluate")
     opened = open_finished(
         settings.run, model=settings.model, data=settings.data, dtype=settings.dtype
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,14 +103,8 @@ def _check_device(asked: str) -> None:
     """Trainer computes on the first visible GPU, so another one is refused rather than ignored.
 
     Raises:
-        ConfigError: a GPU other than the first, or several processes, which would each learn alone.
+        ConfigError: a GPU other than the first; of several processes, each takes its own.
     """
-    processes = os.environ.get("WORLD_SIZE", "1")
-    if processes not in ("", "0", "1"):
-        raise ConfigError(
-            f"training runs in one process, and WORLD_SIZE says {processes}; start it without "
-            "torchrun or accelerate launch"
-        )
     index = resolve_device(asked).index
     if index:
         raise ConfigError(

@@ -30,11 +30,15 @@ from transformers import (
     TrainingArguments,
 )
 
+from isogloss import processes
 from isogloss.demonstrations.choose import Group
 from isogloss.episodes import Step
 from isogloss.errors import RunError
+from isogloss.joint import average_gradients, keep_whole, left_alone, total_of
 from isogloss.model.load import Loaded
+from isogloss.model.pieces import in_pieces, let_go
 from isogloss.objective import Objective
+from isogloss.portions import Portion, portions
 from isogloss.progress import Progress
 from isogloss.runs import (
     append_line,
@@ -82,20 +86,34 @@ def learn(learning: Learning) -> None:
         return
     if learning.objective.corpus:
         learning.objective.corpus.epoch = None  # a new stage has epochs of its own
-    learning.checkpoints.mkdir(parents=True, exist_ok=True)
-    resume = last_checkpoint(learning.checkpoints)
-    _cut_log(learning, int(resume.name.rpartition("-")[2]) if resume else 0)
+    model = learning.loaded.model
+    resume = _resume(learning)
     try:
-        with _checkpointed(learning.loaded.model, learning.settings.gradient_checkpointing):
-            with _said_tunable(learning.loaded.model):
+        with (
+            _checkpointed(model, learning.settings.gradient_checkpointing),
+            left_alone(model),
+        ):
+            with _said_tunable(model):
                 trainer = EpisodeTrainer(learning)
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     finally:
-        learning.loaded.model.eval()  # the Trainer leaves a model in training mode
+        model.eval()  # the Trainer leaves a model in training mode
     _keep(learning, done)
-    mark_complete(done)
-    for path in learning.checkpoints.glob("checkpoint-*"):
-        shutil.rmtree(path)
+    if processes.is_main():
+        mark_complete(done)
+        for path in learning.checkpoints.glob("checkpoint-*"):
+            shutil.rmtree(path)
+    processes.wait()
+
+
+def _resume(learning: Learning) -> Path | None:
+    """The checkpoint to go on from, the same for all processes; the main one puts files right."""
+    if processes.is_main():
+        learning.checkpoints.mkdir(parents=True, exist_ok=True)
+        found = last_checkpoint(learning.checkpoints)
+        _cut_log(learning, int(found.name.rpartition("-")[2]) if found else 0)
+    processes.wait()
+    return last_checkpoint(learning.checkpoints)
 
 
 def clear(checkpoints: Path) -> None:
@@ -111,6 +129,7 @@ def _take(learning: Learning, folder: Path) -> None:
     with torch.no_grad():
         for name, parameter in learning.weights.items():
             parameter.copy_(saved[name])
+    let_go(learning.loaded.model)
     if learning.objective.corpus:
         learning.objective.corpus.load(folder)
 
@@ -118,7 +137,7 @@ def _take(learning: Learning, folder: Path) -> None:
 def _keep(learning: Learning, folder: Path) -> None:
     """Save the weights, and the language vectors of a shift by them."""
     learning.tune.save(learning.weights, folder, learning.loaded.model)
-    if learning.objective.corpus:
+    if learning.objective.corpus and processes.is_main():
         learning.objective.corpus.save(folder)
 
 
@@ -188,17 +207,18 @@ def _cut_log(learning: Learning, step: int) -> None:
 
 
 @final
-class Steps(Dataset[Step]):
-    """The steps of a stage in their order."""
+class Portions(Dataset[Portion]):
+    """The steps of a stage in their order, each as its portions, which accelerate deals out."""
 
     def __init__(self, steps: Sequence[Step]) -> None:
-        self.steps = steps
+        self.steps, self.processes = steps, processes.count()
 
     def __len__(self) -> int:
-        return len(self.steps)
+        return len(self.steps) * self.processes
 
-    def __getitem__(self, number: int) -> Step:
-        return self.steps[number]
+    def __getitem__(self, number: int) -> Portion:
+        step, place = divmod(number, self.processes)
+        return portions(self.steps[step], step, self.processes)[place]
 
 
 @final
@@ -211,13 +231,15 @@ class EpisodeTrainer(Trainer):
         super().__init__(
             model=learning.loaded.model,
             args=_arguments(learning),
-            train_dataset=Steps(learning.steps),
+            train_dataset=Portions(learning.steps),
             eval_dataset=list(learning.validation) or None,
             data_collator=self._collate,
         )
         # Our loss is divided by all targets of an update, not once per batch.
         self.loss_is_scaled_for_ga = True
         self._set_callbacks()
+        if processes.count() > 1:  # dropout: not the same masks everywhere
+            torch.manual_seed(learning.settings.seed + processes.rank())
 
     def _set_callbacks(self) -> None:
         self.pop_callback(PrinterCallback)
@@ -226,19 +248,33 @@ class EpisodeTrainer(Trainer):
         if self.learning.validation:
             self.add_callback(EarlyStoppingCallback(self.learning.settings.patience))
 
-    def _collate(self, steps: Sequence[Step]) -> dict[str, Any]:
-        (step,) = steps
-        return self.learning.objective.tensors(step)
+    def _collate(self, own: Sequence[Portion]) -> dict[str, Any]:
+        (portion,) = own
+        return self.learning.objective.tensors(portion)
 
     def _get_train_sampler(
         self, train_dataset: Dataset[Any] | None = None
     ) -> torch.utils.data.Sampler[int]:
-        return torch.utils.data.SequentialSampler(Steps(self.learning.steps))
+        return torch.utils.data.SequentialSampler(Portions(self.learning.steps))
+
+    def create_optimizer(self, *given: Any) -> torch.optim.Optimizer:
+        """The Trainer's optimiser, over what learns."""
+        let_go(self.learning.loaded.model)
+        made: torch.optim.Optimizer = super().create_optimizer(*given)
+        keep_whole(made, self.learning.loaded.model)
+        return made
+
+    def training_step(self, *given: Any, **named: Any) -> Tensor:
+        """A forward and backward pass; gradients are averaged after the last one of an update."""
+        loss: Tensor = super().training_step(*given, **named)
+        if processes.joined() and self.accelerator.sync_gradients:
+            average_gradients(self.learning.weights)
+        return loss
 
     def get_batch_samples(
         self, epoch_iterator: Any, num_batches: int, device: torch.device
     ) -> tuple[list[Any], Tensor | int | None]:
-        """The batches of one update, and how many targets they hold together."""
+        """The batches of one update, and how many targets they hold in all processes together."""
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         self.batches = sum("pairs" in batch for batch in batches)
         return batches, sum(int(batch["targets"]) for batch in batches)
@@ -250,10 +286,14 @@ class EpisodeTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The step's share of the loss of an update, which is a mean over all its targets."""
+        """The portion's share of the loss of an update, which is a mean over all its targets.
+
+        Times the processes, as gradients and logged losses are means over them.
+        """
         assert not return_outputs, "no outputs are asked"
         targets = int(inputs["targets"] if num_items_in_batch is None else num_items_in_batch)
-        return self.learning.objective.value(inputs, targets, self.batches)
+        share = self.learning.objective.value(inputs, targets, self.batches)
+        return share * processes.count()
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """The validation targets' mean answer loss, in nats."""
@@ -269,15 +309,24 @@ class EpisodeTrainer(Trainer):
         """A checkpoint; on a full disk torch raises RuntimeError, not OSError."""
         try:
             super()._save_checkpoint(model, trial)
+            processes.wait()  # until every process's files are whole
         except (OSError, RuntimeError) as error:
+            if processes.lost(error):
+                raise
             reason = str(error).strip().partition("\n")[0]
             raise RunError(
                 f"cannot write a checkpoint in {self.learning.checkpoints} ({reason}); free some "
                 "room and give the same command again: it goes on from the last whole checkpoint"
             ) from error
 
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Keep what is learnt; all processes take part."""
         _keep(self.learning, Path(output_dir or self.learning.checkpoints))
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if in_pieces(self.learning.loaded.model) and self.optimizer and not self.args.should_save:
+            self.optimizer.state_dict()  # a part in gathering what the main process writes
+        super()._save_optimizer_and_scheduler(output_dir)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         _take(self.learning, Path(resume_from_checkpoint))
@@ -291,7 +340,7 @@ def validation_loss(objective: Objective, groups: Sequence[Group]) -> float:
     """The groups' targets' mean answer loss under attached weights, in nats."""
     objective.model.eval()
     with torch.no_grad():
-        total = sum(objective.judge(group) for group in groups)
+        total = total_of(groups, objective.judge)
     return total / sum(len(group.targets) for group in groups)
 
 
@@ -339,6 +388,8 @@ class RunFolder(Checkpoints):
         **_: Any,
     ) -> None:
         """Append an entry to log.jsonl."""
+        if not state.is_world_process_zero:
+            return
         values = {name: value for name, value in (logs or {}).items() if name != "epoch"}
         if "train_runtime" in values:
             return  # the Trainer's closing summary, which run.json has

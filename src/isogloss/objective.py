@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from isogloss.corpus import Corpus
 from isogloss.demonstrations.choose import Group
 from isogloss.demonstrations.pairs import Pair
-from isogloss.episodes import EpisodeEncoder, Step
+from isogloss.episodes import EpisodeEncoder
 from isogloss.methods.contrast import Contrast, contrastive_loss
 from isogloss.methods.cpt import PromptAnswer, with_prompt_answers
 from isogloss.methods.losses import AnswerLoss, answer_loss
@@ -21,6 +21,7 @@ from isogloss.model.answer import token_log_probabilities
 from isogloss.model.attention import default_layout
 from isogloss.model.layers import padded, sentence_means
 from isogloss.packing import Batch, pack
+from isogloss.portions import Portion
 from isogloss.representation_shift import Shifter
 
 Tensors = dict[str, Any]  # of tensors, and of such dictionaries
@@ -46,10 +47,12 @@ class Objective:
     layers: tuple[int, ...] = ()
     prompt_answers: tuple[PromptAnswer, ...] = ()
 
-    def tensors(self, step: Step) -> Tensors:
-        """A step as tensors, for the data loader."""
+    def tensors(self, portion: Portion) -> Tensors:
+        """A process's portion of a step as tensors, for the data loader."""
+        step = portion.step
         content: Tensors = {"epoch": torch.tensor(step.epoch)}
-        content["targets"] = torch.tensor(sum(len(group.targets) for group in step.groups))
+        content["targets"] = torch.tensor(portion.targets)
+        content["counts"] = torch.tensor([portion.answers_count, portion.pairs_count])
         if step.groups:
             batch, marks = self._packed(step.groups, self.loss.places)
             if self.prompt_answers:
@@ -61,20 +64,22 @@ class Objective:
         return content
 
     def value(self, content: Mapping[str, Any], targets: int, batches: int) -> Tensor:
-        """A step's share of an update's loss, in nats.
+        """A portion's share of an update's loss, in nats.
 
         `targets`, and the `batches` with pairs, are those of the whole update, whose mean is taken.
         """
         if self.corpus:
             self.corpus.begin(int(content["epoch"]))
         parts = []
+        answers_count, pairs_count = content["counts"]  # 1, or 0 where others have the work
         if "batch" in content:
             batch = Batch.of(content["batch"])
             scale = self.loss.weight / max(1, self.loss.counted(self.demonstrations))
             total = self._answers(batch, content["is_demonstration"], scale) / targets
-            parts.append(total * (self.contrast.answer_weight if self.contrast else 1.0))
+            weight = self.contrast.answer_weight if self.contrast else 1.0
+            parts.append(total * weight * answers_count)
         if "pairs" in content:
-            parts.append(self._contrasted(content["pairs"]) / batches)
+            parts.append(self._contrasted(content["pairs"]) / batches * pairs_count)
         return torch.stack(parts).sum()
 
     def judge(self, group: Group) -> float:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from isogloss import processes
 from isogloss.answering import Prediction, answer
 from isogloss.demonstrations.choose import Demonstrations, Pool
 from isogloss.demonstrations.schedule import test_groups
@@ -28,6 +29,7 @@ def predict(
     Raises:
         IsoglossError: anything about the run or the items that stops the work.
     """
+    processes.in_main("predict")
     records = _records(settings, items)
     opened = open_finished(
         settings.run, model=settings.model, data=settings.data, dtype=settings.dtype

@@ -10,18 +10,23 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from isogloss.processes import is_main
+
 LINES = 10  # how many lines a whole piece of work prints where there is no terminal
 
 
 @final
 class Progress:
-    """Shows how far a piece of work of `total` steps has come; without a title, nothing."""
+    """Shows how far a piece of work of `total` steps has come: in the main process alone, and
+    nothing without a title.
+    """
 
     def __init__(self, title: str, total: int, done: int = 0) -> None:
         self.title, self.total, self.first = title, total, done
         self.begun, self.printed = time.time(), done
         self.bar: Bar | None = None
-        if title and sys.stderr.isatty():
+        self.silent = not title or not is_main()
+        if sys.stderr.isatty() and not self.silent:
             self.bar = Bar(
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -37,9 +42,9 @@ class Progress:
         """Say that `done` steps are behind, with a note such as the loss."""
         if self.bar:
             self.bar.update(self.task, completed=done, note=note)
-        elif self.title and (
-            done == self.total or done - self.printed >= max(1, self.total // LINES)
-        ):
+        elif self.silent:
+            return
+        elif done == self.total or done - self.printed >= max(1, self.total // LINES):
             self.printed = done
             print(
                 f"{self.title} {done}/{self.total} {note} {self._left(done)}",

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from isogloss import training
+from isogloss import processes, training
 from isogloss.answering import Answering, answer
 from isogloss.candidates import Candidate, candidates, in_words, settings_with
 from isogloss.demonstrations.choose import Group
@@ -81,10 +81,12 @@ def settle(job: Job, loaded: Loaded | None) -> Job:
 def _begin(job: Job) -> None:
     """Say in the run's folder that there is a run, and with --force forget what was there."""
     folder = job.run.folder
-    if job.settings.force and folder.is_dir():
-        clear_folder(folder, keep=RECORD)
-    unfinished = {"finished": False, "adapter": {}, "notes": dict(job.split.notes)}
-    write_json_file(folder / RECORD, job.record | unfinished)
+    if processes.is_main():
+        if job.settings.force and folder.is_dir():
+            clear_folder(folder, keep=RECORD)
+        unfinished = {"finished": False, "adapter": {}, "notes": dict(job.split.notes)}
+        write_json_file(folder / RECORD, job.record | unfinished)
+    processes.wait()
 
 
 def as_given(job: Job) -> str:
@@ -204,19 +206,22 @@ def _rehearse(job: Job, loaded: Loaded, trials: Sequence[Trial]) -> None:
 def _result(job: Job, loaded: Loaded, place: int, trial: Trial, candidate: Candidate) -> Json:
     """A candidate's loss and metric on a trial's held-out items, computed once."""
     folder = job.run.folder / SELECTION / "-".join(filter(None, (str(place), trial.name)))
-    if (folder / JUDGED).is_file():
+    if processes.decided((folder / JUDGED).is_file()):
         return read_json_file(folder / JUDGED)
-    where = f", fold {trial.name}" if trial.name else ""
-    print(f"candidate {place}{where}: {in_words(candidate)}", file=sys.stderr, flush=True)
+    if processes.is_main():
+        where = f", fold {trial.name}" if trial.name else ""
+        print(f"candidate {place}{where}: {in_words(candidate)}", file=sys.stderr, flush=True)
     one = with_candidate(job, candidate, trial.split, Run(folder))
     one = dataclasses.replace(one, settings=dataclasses.replace(one.settings, report_to=()))
     with taught(one, loaded) as trained:
         result = (
             dict(candidate) | {"fold": trial.name} | _judged(one, loaded, trained, trial.held_out)
         )
-    write_json_file(folder / JUDGED, result)
-    lighten(folder)
-    return result
+    if processes.is_main():
+        write_json_file(folder / JUDGED, result)
+        lighten(folder)
+    processes.wait()
+    return read_json_file(folder / JUDGED)
 
 
 def lighten(folder: Path) -> None:

@@ -8,13 +8,15 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 
+from isogloss import processes
 from isogloss.corpus import Corpus, LayerChoice, Sentences, choose_from, sample_sentences
 from isogloss.demonstrations.choose import Pool
 from isogloss.demonstrations.schedule import test_groups
@@ -25,7 +27,8 @@ from isogloss.methods.contrast import contrast_layers
 from isogloss.methods.cpt import prompt_answers
 from isogloss.methods.method import Method
 from isogloss.model.layers import blocks
-from isogloss.model.load import Loaded, load
+from isogloss.model.load import Loaded, load, resolve_device
+from isogloss.model.sharding import Sharding, asked_sharding, load_in_pieces
 from isogloss.objective import Objective
 from isogloss.representation_shift import Shift, Shifter, shifting
 from isogloss.runs import (
@@ -39,6 +42,7 @@ from isogloss.runs import (
     claimed,
     clear_folder,
     file_digest,
+    key_of,
     write_json_file,
     write_lines,
 )
@@ -62,43 +66,79 @@ def train(settings: TrainSettings, settle: Settle | None = None) -> Run:
         IsoglossError: anything about the settings, data, model or disk that stops the work.
     """
     assert settle or not settings.choose, "isogloss.selecting.train chooses among candidates"
-    job = prepare(settings)
-    folder = job.run.folder
-    if _is_done(job):
+    sharding = _together(settings)
+    with processes.in_step():
+        job = prepare(settings)
+        processes.check_same(job.record["key"], "settings, data or model files")
+        if _is_done(job):
+            return job.run
+        try:
+            needed = job.method.stages or settings.choose
+            loaded = _load(job, sharding) if needed else None
+            with _claimed_by_main(job.run.folder):
+                if _is_done(job):
+                    return job.run  # by another run of the command, which was waited for
+                settled = settle(job, loaded) if settle else job
+                if loaded and job.method.stages:
+                    _carry_out(settled, loaded)
+                elif processes.is_main():
+                    _write_down(settled)
+                processes.wait()
+        except (OSError, SafetensorError) as error:
+            raise cannot_go_on(job.run.folder, error) from error
         return job.run
-    try:
-        needed = job.method.stages or settings.choose
-        loaded = load(settings.model, settings.loading) if needed else None
-        with claimed(folder):
-            if _is_done(job):
-                return job.run  # by another process, which was waited for
-            settled = settle(job, loaded) if settle else job
-            if loaded and job.method.stages:
-                _carry_out(settled, loaded)
-            else:
-                _write_down(settled)
-    except (OSError, SafetensorError) as error:
-        raise cannot_go_on(folder, error) from error
-    return job.run
+
+
+def _together(settings: TrainSettings) -> Sharding | None:
+    """Meet the other processes, if there are any; how the model is to be held in pieces."""
+    sharding = asked_sharding()
+    if sharding or processes.count() > 1:
+        processes.join(resolve_device(settings.device))
+    return sharding
+
+
+def _load(job: Job, sharding: Sharding | None) -> Loaded:
+    """The base model, whole or in pieces."""
+    settings = job.settings
+    if sharding is None:
+        return load(settings.model, settings.loading)
+    frozen = not job.method.tune.whole_model
+    return load_in_pieces(settings.model, settings.loading, sharding, frozen=frozen)
+
+
+@contextmanager
+def _claimed_by_main(folder: Path) -> Iterator[None]:
+    """The run's folder held by the main process, and the others waiting until it is."""
+    with claimed(folder) if processes.is_main() else nullcontext():
+        processes.wait()
+        yield
 
 
 def _is_done(job: Job) -> bool:
-    """Whether the run is finished and may be given back."""
+    """Whether the run is finished and may be given back, as the main process sees it."""
     there = (job.run.folder / RECORD).is_file()
-    return not job.settings.force and there and job.run.finished
+    return processes.decided(not job.settings.force and there and job.run.finished)
 
 
 def _carry_out(job: Job, loaded: Loaded) -> None:
     """Train every stage and write the run folder."""
-    method, folder = job.method, job.run.folder
+    folder = job.run.folder
     begun = time.time()
     with taught(job, loaded) as trained:
         trained.job.method.tune.save(trained.weights, folder / ADAPTER, loaded.model)
-        if trained.objective.corpus:
+        if trained.objective.corpus and processes.is_main():
             trained.objective.corpus.vectors().save(folder / ADAPTER)
+    memory = processes.most(peak_memory())
+    spent = {"seconds": round(time.time() - begun, 1), "peak_memory_bytes": memory}
+    if processes.is_main():
+        _finish(trained, loaded, spent)
+
+
+def _finish(trained: Trained, loaded: Loaded, spent: Json) -> None:
+    """Write what belongs to what was learnt, then that the run is finished."""
+    method, folder = trained.job.method, trained.job.run.folder
     if method.tune.whole_model:
         loaded.tokenizer.save_pretrained(folder / ADAPTER)
-    spent = {"seconds": round(time.time() - begun, 1), "peak_memory_bytes": peak_memory()}
     files = [path for path in sorted((folder / ADAPTER).iterdir()) if path.is_file()]
     adapter = {path.name: file_digest(path) for path in files}
     finished = {"finished": True, "adapter": adapter} | spent
@@ -137,6 +177,7 @@ def taught(job: Job, loaded: Loaded) -> Iterator[Trained]:
     counts = {"updates": [updates(own, settings) for own in steps]}
     record = job.record | described | counts | _layers_record(choice)
     weights = method.tune.start(loaded.model, _start_ids(job, episodes, loaded), seed=settings.seed)
+    processes.as_main(weights.values())
     record["trained_parameters"] = sum(each.numel() for each in weights.values())
     with (
         method.tune.attached(loaded.model, weights),
@@ -177,6 +218,7 @@ def _description(job: Job, device: str, schedules: Sequence[Schedule]) -> Json:
         "notes": dict(split.notes),
         "skipped": [dataclasses.asdict(item) for s in schedules for item in s.skipped],
         "device": device,
+        "processes": processes.count(),
         "versions": {"python": platform.python_version()}
         | {package: metadata.version(package) for package in PACKAGES},
         "adapter": {},
@@ -187,7 +229,10 @@ def _layers(method: Method, loaded: Loaded, plain: Sentences) -> LayerChoice:
     """L_to and L_back: those that were given, else those where the languages are closest."""
     if method.shift and method.shift.layers:
         return LayerChoice(*method.shift.layers, "as given")
-    return choose_from(loaded.model, plain)
+    choice = choose_from(loaded.model, plain)
+    chosen = torch.tensor([choice.to, choice.back], device=loaded.model.device)
+    processes.as_main([chosen])
+    return dataclasses.replace(choice, to=int(chosen[0]), back=int(chosen[1]))
 
 
 def _layers_record(choice: LayerChoice | None) -> Json:
@@ -240,11 +285,14 @@ def _objective(
 def _begin(job: Job, record: Json, schedules: Sequence[Schedule]) -> None:
     """Write the record and the drawn demonstrations, unless an earlier start has."""
     folder = job.run.folder
-    write_json_file(folder / RECORD, record)
-    if job.settings.force:
-        clear_folder(folder, keep=RECORD)
     lines = [line for number, each in enumerate(schedules) for line in each.lines(number)]
-    write_lines(folder / DEMONSTRATIONS, lines)
+    processes.check_same(key_of({"lines": lines}), "demonstrations")
+    if processes.is_main():
+        write_json_file(folder / RECORD, record)
+        if job.settings.force:
+            clear_folder(folder, keep=RECORD)
+        write_lines(folder / DEMONSTRATIONS, lines)
+    processes.wait()
 
 
 def _start_ids(job: Job, episodes: EpisodeEncoder, loaded: Loaded) -> StartIds:

@@ -6,11 +6,14 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 from transformers.utils import logging
 
+from isogloss import processes
 from isogloss.cli import (
     card,
     compare,
@@ -75,6 +78,7 @@ VERBS: dict[type, Callable[[Any], None]] = {
     listings.ModelsSettings: listings.models,
     listings.RunsSettings: listings.runs,
 }
+SHARED = (["train"], ["lab", "make"], ["lab", "pretrain"])  # what several processes can do together
 USER_MISTAKE, STOPPED = 2, 130
 
 
@@ -85,29 +89,50 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given[:1] == ["tasks"] and given[1:2] in ([], ["--json"]):
         given.insert(1, "list")
     try:
-        settings = tyro.cli(
-            Command,
-            prog="isogloss",
-            description="Carry what a language model knows of a task into another language.",
-            args=given,
-            config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitSubcommandPrefixes),
-        )
+        settings = _read(given)
+        if not any(given[: len(words)] == words for words in SHARED):
+            processes.alone(" ".join(given[:1]))
         VERBS[type(settings)](settings)
     except DataError as error:
         return _fail(str(error), count=len(error.problems))
     except IsoglossError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
-        print(
-            "stopped; an unfinished run goes on from its last whole checkpoint "
-            "when the same command is given again",
-            file=sys.stderr,
-        )
+        if processes.is_main():
+            print(
+                "stopped; an unfinished run goes on from its last whole checkpoint "
+                "when the same command is given again",
+                file=sys.stderr,
+            )
         return STOPPED
     return 0
 
 
+def _read(given: Sequence[str]) -> Any:
+    """The settings of a command line; of several processes the main one says what is wrong."""
+    with ExitStack() as stack:
+        if not processes.is_main():
+            nowhere = stack.enter_context(Path(os.devnull).open("w"))
+            stack.enter_context(redirect_stdout(nowhere))
+            stack.enter_context(redirect_stderr(nowhere))
+        try:
+            return tyro.cli(
+                Command,
+                prog="isogloss",
+                description="Carry what a language model knows of a task into another language.",
+                args=given,
+                config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitSubcommandPrefixes),
+            )
+        except SystemExit as left:
+            if left.code and not processes.is_main():
+                processes.fall_silent()
+            raise
+
+
 def _fail(message: str, count: int = 1) -> int:
+    if not processes.tells():
+        processes.fall_silent()
+        return USER_MISTAKE
     heading = f"isogloss: {count} problems:\n" if count > 1 else "isogloss: "
     print(f"{heading}{message}", file=sys.stderr)
     return USER_MISTAKE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from isogloss import processes
 from isogloss.cli.output import print_json, print_table, say
 from isogloss.runs import Json, Run
 from isogloss.selecting import train
@@ -11,6 +12,8 @@ from isogloss.settings import TrainSettings
 def run(settings: TrainSettings) -> None:
     """Train, and say where the run folder is and what to do with it."""
     result = train(settings)
+    if not processes.is_main():
+        return
     record = result.record
     if settings.json:
         log = [entry for entry in result.log if "loss" in entry]

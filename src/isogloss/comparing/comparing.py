@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, final
 
+from isogloss import processes
 from isogloss.comparing.choosing import Judged, Recommendation, Score, held_out_scores, recommend
 from isogloss.comparing.planning import ZERO_SHOT, Planned, plan_methods
 from isogloss.errors import ConfigError, RunError
@@ -102,6 +103,7 @@ def compare(settings: CompareSettings) -> Compared:
         IsoglossError: about task, data, model or a named method; a run that fails does not stop
             the others.
     """
+    processes.alone("compare")
     planned = plan_methods(settings)
     folder = _folder(settings, planned)
     results = [result_of(folder, cell) for cell in planned.cells]

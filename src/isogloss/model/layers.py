@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from isogloss.errors import ModelError
+from isogloss.model.attention import takes
+from isogloss.model.pieces import in_pieces
 
 Edit = Callable[[Tensor], Tensor | None]
 
@@ -76,6 +78,8 @@ def read(
     """
     states: dict[int, Tensor] = {}
     count = len(blocks(model))
+    if in_pieces(model):
+        return _read_whole(model, arguments, layers)
     if count in layers:
         inner = [layer for layer in layers if layer != count]
         with edited(model, {layer: _keeper(states, layer) for layer in inner}):
@@ -96,6 +100,25 @@ def read(
         except _Enough:
             return states
     raise AssertionError("a layer was not met in the forward pass")
+
+
+def _read_whole(
+    model: PreTrainedModel, arguments: Mapping[str, Any], layers: Sequence[int]
+) -> dict[int, Tensor]:
+    """`read` in a pass to its end: a model in pieces does not know that a pass was left."""
+    states: dict[int, Tensor] = {}
+    inner = [layer for layer in layers if layer != len(blocks(model))]
+
+    def keep_last(_: nn.Module, __: Any, output: Any) -> None:
+        states[len(blocks(model))] = output.last_hidden_state
+
+    last = model.get_decoder().register_forward_hook(keep_last)
+    try:
+        with edited(model, {layer: _keeper(states, layer) for layer in inner}):
+            model(**arguments, **({"logits_to_keep": 1} if takes(model, "logits_to_keep") else {}))
+    finally:
+        last.remove()
+    return {layer: states[layer] for layer in layers}
 
 
 def _keeper(states: dict[int, Tensor], layer: int) -> Edit:

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
+from isogloss.model.pieces import gathered
+
 Vectors = Callable[[Tensor], Tensor]  # what learns, to the prompt's vectors: both (m, width)
 
 
@@ -79,7 +81,7 @@ def embedded(model: PreTrainedModel, ids: Sequence[int]) -> Tensor:
     The module's output, not its table: Gemma multiplies by the square root of the width inside.
     """
     device = embedding_table(model).device
-    with torch.no_grad():
+    with torch.no_grad(), gathered(model):
         vectors: Tensor = model.get_input_embeddings()(torch.tensor([list(ids)], device=device))[0]
     return vectors.float().detach().clone()
 

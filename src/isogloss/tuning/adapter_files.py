@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from isogloss.errors import ModelError
+from isogloss.processes import is_main
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 PROMPT_KEY = "prompt_embeddings"  # PEFT's name for what a soft prompt or a prefix learnt
@@ -19,20 +20,26 @@ PROMPT_KEY = "prompt_embeddings"  # PEFT's name for what a soft prompt or a pref
 def write_adapter(folder: Path, config: PeftConfig, tensors: Mapping[str, Tensor]) -> None:
     """Write an adapter as PEFT's `save_pretrained` does; its numbers are fp32.
 
+    Of several processes the main one writes.
+
     Raises:
         ModelError: the file cannot be written.
     """
+    if not is_main():
+        return
     folder.mkdir(parents=True, exist_ok=True)
     config.save_pretrained(str(folder))
     write_tensors(folder / WEIGHTS_FILE, tensors)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write a safetensors file of fp32 numbers.
+    """Write a safetensors file of fp32 numbers; of several processes the main one does.
 
     Raises:
         ModelError: the file cannot be written.
     """
+    if not is_main():
+        return
     numbers = {name: value.detach().float().cpu().contiguous() for name, value in tensors.items()}
     try:
         save_file(numbers, path, metadata={"format": "pt"})

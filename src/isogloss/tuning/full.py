@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, final
@@ -14,6 +14,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from isogloss.errors import ConfigError, ModelError
+from isogloss.model.pieces import in_pieces, let_go, piece_of, plain_class, whole_state
+from isogloss.processes import is_main
 from isogloss.tuning.tuning import StartIds, Tuning, Weights
 
 CONFIG_FILE = "config.json"
@@ -27,7 +29,8 @@ class FullParameters(Tuning):
     """All parameters of the model, in the number format that the model was loaded in.
 
     The learning parameters are a second copy beside the base model's own, which stay untouched;
-    a tied parameter is one. There are no fp32 masters: in bfloat16 an update smaller than
+    a tied parameter is one. A model in pieces learns in its own parameters, and the second copy is
+    what they were. There are no fp32 masters: in bfloat16 an update smaller than
     1/512 of its weight is rounded away, so at the paper's learning rate most weights stay as they
     are. Train in float32 where memory allows.
     """
@@ -53,15 +56,19 @@ class FullParameters(Tuning):
                 "all parameters cannot be tuned in a quantised model; "
                 "leave --quantization out, or take a method with a soft prompt"
             )
-        return {
-            name: nn.Parameter(parameter.detach().clone())
-            for name, parameter in model.named_parameters()
-            if parameter.requires_grad
-        }
+        let_go(model)
+        own = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        if in_pieces(model):
+            return own
+        return {name: nn.Parameter(parameter.detach().clone()) for name, parameter in own.items()}
 
     @contextmanager
     def attached(self, model: PreTrainedModel, weights: Weights) -> Iterator[PreTrainedModel]:
         """The model with the weights in the place of its own parameters, which come back."""
+        if in_pieces(model):
+            with _remembered(model, weights):
+                yield model
+            return
         places = _places(model)
         own = dict(model.named_parameters())
         others = [p for name, p in own.items() if name not in weights and p.requires_grad]
@@ -79,21 +86,37 @@ class FullParameters(Tuning):
 
     def save(self, weights: Weights, folder: Path, model: PreTrainedModel) -> None:
         """A whole model folder, as transformers' `from_pretrained` reads it, without tokenizer."""
-        with self.attached(model, weights):
+        state = whole_state(model) if in_pieces(model) else None
+        if not is_main():
+            return
+        with nullcontext(model) if in_pieces(model) else self.attached(model, weights):
             try:
-                model.save_pretrained(folder)
+                model.save_pretrained(folder, state_dict=state)
             except SafetensorError as error:
                 raise ModelError(f"cannot write the model to {folder}: {error}") from error
 
     def load(self, folder: Path, model: PreTrainedModel) -> Weights:
         """The saved parameters, in the base model's number format and on its device."""
+        let_go(model)
         saved = dict(_read(folder, model).named_parameters())
         wanted = {name: p for name, p in model.named_parameters() if p.requires_grad}
         _check_shapes(folder, saved, wanted)
         return {
-            name: nn.Parameter(saved.pop(name).detach().to(base.device, base.dtype))
-            for name, base in wanted.items()
+            name: nn.Parameter(piece_of(saved.pop(name), base)) for name, base in wanted.items()
         }
+
+
+@contextmanager
+def _remembered(model: nn.Module, weights: Weights) -> Iterator[None]:
+    """The model's own parameters, in pieces, which are afterwards what they were."""
+    before = {name: parameter.detach().clone() for name, parameter in weights.items()}
+    try:
+        yield
+    finally:
+        let_go(model)
+        with torch.no_grad():
+            for name, parameter in weights.items():
+                parameter.copy_(before[name])
 
 
 def _places(model: nn.Module) -> dict[str, list[tuple[nn.Module, str]]]:
@@ -118,7 +141,7 @@ def _read(folder: Path, model: PreTrainedModel) -> PreTrainedModel:
         if not any((folder / name).is_file() for name in names):
             raise ModelError(f"no such file of a saved model: {folder / names[0]}")
     try:
-        found: Any = type(model).from_pretrained(
+        found: Any = plain_class(model).from_pretrained(
             folder, dtype=model.dtype, use_safetensors=True, output_loading_info=True
         )
     except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:

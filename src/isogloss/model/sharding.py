@@ -1,0 +1,86 @@
+"""Loading a model in pieces, one on each device (FSDP2), where accelerate is asked for that."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from accelerate.utils import FullyShardedDataParallelPlugin
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+
+from isogloss.errors import ConfigError
+from isogloss.model.layers import blocks
+from isogloss.model.load import Loaded, ModelOptions, load, resolve_device, resolve_dtype
+
+INSTEAD = {  # what else accelerate can be asked for, and what does it here
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed is not supported; take FSDP2 (fsdp_version: 2)",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM is not supported; take FSDP2 (fsdp_version: 2)",
+    "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism config is not supported; leave it out",
+}
+
+
+@dataclass(frozen=True)
+class Sharding:
+    """How a model is held in pieces; with `reshard` a block's are let go after its forward pass."""
+
+    reshard: bool = True
+
+
+def asked_sharding() -> Sharding | None:
+    """What accelerate's launcher says of sharding; None where the model is whole on every device.
+
+    Raises:
+        ConfigError: accelerate is asked for something that is not supported.
+    """
+    wrong = [said for name, said in INSTEAD.items() if _is_on(name)]
+    if os.environ.get("ACCELERATE_MIXED_PRECISION", "no") not in ("", "no"):
+        wrong.append("mixed_precision must be 'no'; give the number format with --dtype")
+    if os.environ.get("ACCELERATE_DYNAMO_BACKEND", "no").lower() not in ("", "no"):
+        wrong.append("dynamo_backend must be 'no'")
+    if not _is_on("ACCELERATE_USE_FSDP"):
+        return _or_refused(wrong, None)
+    if os.environ.get("FSDP_VERSION", "1") != "2":
+        wrong.append("fsdp_version must be 2")
+        return _or_refused(wrong, None)
+    plugin = FullyShardedDataParallelPlugin()
+    if _is_on("FSDP_OFFLOAD_PARAMS"):
+        wrong.append("fsdp_offload_params must be false")
+    if plugin.activation_checkpointing:
+        wrong.append("fsdp_activation_checkpointing must be false; give --gradient-checkpointing")
+    return _or_refused(wrong, Sharding(bool(plugin.reshard_after_forward)))
+
+
+def _is_on(name: str) -> bool:
+    return os.environ.get(name, "").lower() in ("1", "true", "yes")
+
+
+def _or_refused(wrong: list[str], found: Sharding | None) -> Sharding | None:
+    if wrong:
+        raise ConfigError("accelerate's settings: " + "; ".join(wrong))
+    return found
+
+
+def load_in_pieces(name: str, options: ModelOptions, sharding: Sharding, *, frozen: bool) -> Loaded:
+    """The model of `load`, held in pieces; a `frozen` one has no parameter that learns.
+
+    Every process reads the whole model into its machine's memory, then gives its piece to the
+    device, block by block.
+
+    Raises:
+        IsoglossError: what `load` finds; a quantised model.
+    """
+    if options.quantization != "none":
+        raise ConfigError("a quantised model is not held in pieces; leave --quantization out")
+    device = resolve_device(options.device)
+    dtype: Any = str(resolve_dtype(options)).removeprefix("torch.")
+    loaded = load(name, replace(options, device="cpu", dtype=dtype))
+    if frozen:
+        loaded.model.requires_grad_(False)
+    mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
+    for block in blocks(loaded.model):
+        fully_shard(block, mesh=mesh, reshard_after_forward=sharding.reshard)
+    fully_shard(loaded.model, mesh=mesh)
+    return loaded
