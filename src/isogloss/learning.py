@@ -99,6 +99,7 @@ def learn(learning: Learning) -> None:
     finally:
         model.eval()  # the Trainer leaves a model in training mode
     _keep(learning, done)
+    processes.wait()  # another process may still read the best checkpoint
     if processes.is_main():
         mark_complete(done)
         for path in learning.checkpoints.glob("checkpoint-*"):

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from isogloss.errors import ConfigError, ModelError
 from isogloss.model.layers import blocks
+from isogloss.model.pieces import in_pieces
 from isogloss.tuning.adapter_files import WEIGHTS_FILE, read_tensors, write_adapter
 from isogloss.tuning.tuning import StartIds, Tuning, Weights
 
@@ -53,7 +54,16 @@ class Lora(Tuning):
         return 0
 
     def start(self, model: PreTrainedModel, ids: StartIds, *, seed: int) -> Weights:
-        """Fresh updates, which change nothing yet: PEFT's start, decided by the seed."""
+        """Fresh updates, which change nothing yet: PEFT's start, decided by the seed.
+
+        Raises:
+            ConfigError: magnitudes, which start from whole weights, of a model in pieces.
+        """
+        if self.dora and in_pieces(model):
+            raise ConfigError(
+                "DoRA starts from the norms of whole weights and cannot learn in a model that "
+                "FSDP2 holds in pieces; take lora, or start without FSDP"
+            )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             with self._injected(model):
