@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from isogloss.errors import DataError, ModelError
 from isogloss.tasks.example import Rendered
 
+KEPT_PIECES = 16384  # encoded pieces that are remembered: what answers for weeks must not grow
 SEPARATOR = "\n\n"  # between solved examples; its first token ends an answer
 
 
@@ -165,6 +166,8 @@ class Encoder:
     def _piece(self, text: str, *, special: bool) -> tuple[int, ...]:
         key = (text, special)
         if key not in self._pieces:
+            if len(self._pieces) >= KEPT_PIECES:
+                del self._pieces[next(iter(self._pieces))]
             self._pieces[key] = _inside_ids(self.tokenizer, text, special=special)
         return self._pieces[key]
 

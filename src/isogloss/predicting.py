@@ -1,24 +1,31 @@
-"""Prediction: a finished run answers new items."""
+"""Prediction: a finished run answers new items, once or for as long as it is kept open."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, final
 
 from isogloss import processes
-from isogloss.answering import Prediction, answer
-from isogloss.demonstrations.choose import Demonstrations, Pool
+from isogloss.answering import Answering, Prediction, answer
+from isogloss.demonstrations.choose import Demonstrations, Group, Pool
 from isogloss.demonstrations.schedule import test_groups
-from isogloss.episodes import fit
+from isogloss.episodes import EpisodeEncoder, fit
 from isogloss.errors import ConfigError, DataError, Problem
 from isogloss.finished import Opened, check_shift, open_finished
 from isogloss.languages import check_language
+from isogloss.model.load import Loaded
 from isogloss.pooling import make_pool
+from isogloss.representation_shift import Shifter
 from isogloss.runs import key_of, write_lines
 from isogloss.settings import PredictSettings
 from isogloss.tasks.example import Example
 from isogloss.tasks.reading import Record, read_records
+
+POOLS = 16  # pools of demonstrations that are kept: a ranking over one may have cost much
 
 
 def predict(
@@ -34,11 +41,9 @@ def predict(
     opened = open_finished(
         settings.run, model=settings.model, data=settings.data, dtype=settings.dtype
     )
-    language = settings.language or opened.record["target"]
-    check_language(language, opened.task.languages, opened.task.name)
-    examples = _examples(opened, records, language)
-    check_shift(opened, language)
-    predictions = _answers(opened, settings, examples)
+    examples = parse_items(opened, records, settings.language)
+    with answering(opened, settings) as answerer:
+        (predictions,) = answerer.answers([answerer.asked(examples)])
     if settings.out:
         write_lines(settings.out, [prediction.entry() for prediction in predictions])
     return predictions
@@ -68,7 +73,18 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _examples(opened: Opened, records: Sequence[Record], language: str) -> list[Example]:
+def parse_items(
+    opened: Opened, records: Sequence[Record], language: str | None = None
+) -> list[Example]:
+    """New items of a run's task, in a language of it (the run's target by default).
+
+    Raises:
+        ConfigError: the task has no such language, or the run's shift cannot do with it.
+        DataError: what is wrong with any item, all problems at once, or there is no item.
+    """
+    language = language or opened.record["target"]
+    check_language(language, opened.task.languages, opened.task.name)
+    check_shift(opened, language)
     problems: list[Problem] = []
     examples = []
     for record in records:
@@ -83,45 +99,134 @@ def _examples(opened: Opened, records: Sequence[Record], language: str) -> list[
     return examples
 
 
-def _answers(
-    opened: Opened, settings: PredictSettings, examples: Sequence[Example]
-) -> list[Prediction]:
-    loaded = opened.load(settings.device)
+@dataclass(frozen=True)
+class Asked:
+    """Items that are asked together, with the demonstration sets that they have.
+
+    The ids of the groups' targets are their places in `examples`.
+    """
+
+    examples: tuple[Example, ...]
+    groups: tuple[Group, ...]
+
+
+@final
+@dataclass(frozen=True)
+class Answerer:
+    """A run's model, tuned and ready to answer its task's items, however often it is asked."""
+
+    opened: Opened
+    loaded: Loaded
+    episodes: EpisodeEncoder
+    how: Answering
+    context: Demonstrations
+    shifter: Shifter | None
+    _pools: dict[frozenset[str], Pool] = field(default_factory=dict, repr=False, compare=False)
+
+    def asked(self, examples: Sequence[Example]) -> Asked:
+        """The items with their demonstrations, which depend on nothing else that is asked.
+
+        Raises:
+            DataError: an item does not fit into the model's context.
+            ConfigError: too few demonstrations are left.
+        """
+        # Items may come without ids of their own: by its text one has the same set wherever it is.
+        placed = [dataclasses.replace(item, id=_text_id(self.opened, item)) for item in examples]
+        seed = self.opened.record["seed"]
+        groups = test_groups(placed, self._pool(examples), self.context, seed=seed)
+        numbered = _numbered(groups, [item.id for item in placed])
+        _, skipped = fit(numbered, self.episodes, skip=True)
+        if skipped:
+            raise DataError(
+                f"item '{examples[int(skipped[0].id)].id}' needs {skipped[0].tokens} tokens with "
+                f"its demonstrations and soft prompt, but at most {skipped[0].longest} fit; "
+                "shorten it, or give --demonstrations none"
+            )
+        return Asked(tuple(examples), tuple(numbered))
+
+    def answers(
+        self, requests: Sequence[Asked], *, title: str = "answering"
+    ) -> list[list[Prediction]]:
+        """The predictions for the items of each request, in their order.
+
+        Items with the same demonstrations are computed together, whoever asks for them. Progress
+        is shown under the title, or without one not at all.
+        """
+        groups = _joined(requests)
+        found = answer(self.loaded, self.episodes, groups, self.how, self.shifter, title=title)
+        by_place = {prediction.id: prediction for prediction in found}
+        return [
+            [
+                dataclasses.replace(by_place[f"{number}/{place}"], id=example.id)
+                for place, example in enumerate(request.examples)
+            ]
+            for number, request in enumerate(requests)
+        ]
+
+    def _pool(self, examples: Sequence[Example]) -> Pool:
+        """The training items without the items themselves and their translations."""
+        split = self.opened.split
+        known = {item.id for item in (*split.dominant, *split.target)}
+        asked = frozenset(example.id for example in examples) & known
+        if asked not in self._pools:
+            if len(self._pools) >= POOLS:
+                del self._pools[next(iter(self._pools))]
+            self._pools[asked] = make_pool(
+                tuple(item for item in split.dominant if item.id not in asked),
+                tuple(item for item in split.target if item.id not in asked),
+                self.context,
+            )
+        return self._pools[asked]
+
+
+@contextmanager
+def answering(opened: Opened, settings: PredictSettings) -> Iterator[Answerer]:
+    """A run's model, loaded and tuned for as long as the context lasts.
+
+    Raises:
+        IsoglossError: the model cannot be loaded, or settings do not fit the run.
+    """
     how, context = opened.answering(settings), opened.context(settings)
+    loaded = opened.load(settings.device)
     episodes = opened.episodes(loaded, tuned=True)
     if opened.task.kind == "span":
         episodes = dataclasses.replace(episodes, reserve=how.max_new_tokens)
-    # Items may come without ids of their own: by its text an item has the same set wherever it is.
-    placed = [dataclasses.replace(item, id=_text_id(opened, item)) for item in examples]
-    groups = test_groups(
-        placed, _pool(opened, context, examples), context, seed=opened.record["seed"]
-    )
-    fitting, skipped = fit(groups, episodes, skip=True)
-    if skipped:
-        given = {one.id: example.id for one, example in zip(placed, examples, strict=True)}
-        raise DataError(
-            f"item '{given[skipped[0].id]}' needs {skipped[0].tokens} tokens with its "
-            f"demonstrations and soft prompt, but at most {skipped[0].longest} fit; shorten it, "
-            "or give --demonstrations none"
-        )
     with opened.tuned(loaded) as shifter:
-        found = answer(loaded, episodes, fitting, how, shifter)
-    by_text = {prediction.id: prediction for prediction in found}
-    return [
-        dataclasses.replace(by_text[item.id], id=example.id)
-        for item, example in zip(placed, examples, strict=True)
-    ]
+        yield Answerer(opened, loaded, episodes, how, context, shifter)
 
 
 def _text_id(opened: Opened, example: Example) -> str:
     return "new-" + key_of({"input": opened.task.render(example).input})[:16]
 
 
-def _pool(opened: Opened, context: Demonstrations, examples: Sequence[Example]) -> Pool:
-    """The training items without the items themselves and their translations."""
-    asked = {example.id for example in examples}
-    return make_pool(
-        tuple(item for item in opened.split.dominant if item.id not in asked),
-        tuple(item for item in opened.split.target if item.id not in asked),
-        context,
-    )
+def _numbered(groups: Sequence[Group], ids: Sequence[str]) -> list[Group]:
+    """The groups, their targets' ids replaced by their places in `ids`.
+
+    Items of one text have one id; they stand in the groups in their own order.
+    """
+    waiting: dict[str, deque[str]] = defaultdict(deque)
+    for place, name in enumerate(ids):
+        waiting[name].append(str(place))
+    return [
+        Group(
+            group.demonstrations,
+            tuple(_named(item, waiting[item.id].popleft()) for item in group.targets),
+        )
+        for group in groups
+    ]
+
+
+def _joined(requests: Sequence[Asked]) -> list[Group]:
+    """The groups of all requests, one for each demonstration set; ids are REQUEST/PLACE."""
+    sets: dict[tuple[tuple[str, str], ...], tuple[Example, ...]] = {}
+    targets: dict[tuple[tuple[str, str], ...], list[Example]] = defaultdict(list)
+    for number, request in enumerate(requests):
+        for group in request.groups:
+            key = tuple((item.language, item.id) for item in group.demonstrations)
+            sets[key] = group.demonstrations
+            targets[key] += [_named(item, f"{number}/{item.id}") for item in group.targets]
+    return [Group(demonstrations, tuple(targets[key])) for key, demonstrations in sets.items()]
+
+
+def _named(item: Example, name: str) -> Example:
+    return dataclasses.replace(item, id=name)

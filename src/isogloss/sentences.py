@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
-from isogloss.demonstrations.ranking import Ranking, text_of
+from isogloss.demonstrations.ranking import Ranking, forget, text_of
 from isogloss.errors import ModelError
 from isogloss.tasks.example import Example
 
@@ -31,6 +31,7 @@ class EncoderRanking(Ranking):
         """The cosine of each item with the example; the same text is computed once."""
         text = text_of(example)
         if text not in self._found:
+            forget(self._found, len(self.items))
             self._found[text] = (self._vectors @ self._encode([text])[0]).tolist()
         return self._found[text]
 

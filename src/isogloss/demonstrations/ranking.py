@@ -14,6 +14,7 @@ from typing import final
 
 from isogloss.tasks.example import Example
 
+KEPT_TEXTS = 1024  # texts whose scores are remembered, or as many as there are items
 SHORTEST, LONGEST = 2, 4  # characters of an n-gram
 K1, B = 1.2, 0.75
 
@@ -31,6 +32,12 @@ class Ranking(ABC):
 def text_of(example: Example) -> str:
     """All of an item's fields, in the order of their names."""
     return "\n".join(example.fields[name] for name in sorted(example.fields))
+
+
+def forget(found: dict[str, list[float]], items: int) -> None:
+    """Make room for one more text's scores: what answers for weeks must not grow."""
+    if len(found) >= max(KEPT_TEXTS, items):
+        del found[next(iter(found))]
 
 
 def character_ngrams(text: str) -> Counter[str]:
@@ -67,6 +74,7 @@ class Bm25(Ranking):
         """BM25 of each item for the example's text; the same text is computed once."""
         text = text_of(example)
         if text not in self._found:
+            forget(self._found, len(self.items))
             totals = [0.0] * len(self.items)
             for gram in character_ngrams(text):
                 rows = self._postings.get(gram, [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -11,10 +12,12 @@ from transformers import (
     GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    StoppingCriteria,
+    StoppingCriteriaList,
 )
 
 from isogloss.model.attention import forward_arguments, takes
-from isogloss.model.prefix_cache import behind, cache_argument, copied
+from isogloss.model.prefix_cache import behind
 from isogloss.packing import Batch
 
 
@@ -57,40 +60,105 @@ def generate(
     max_new_tokens: int,
     end: int,
     meet: Callable[[Tensor, Tensor], object] | None = None,
-    front: DynamicCache | None = None,
 ) -> list[tuple[int, ...]]:
     """Greedy continuations of id sequences, each up to `max_new_tokens` or a line's end.
 
     `end` is the token that ends an answer; it, end tokens and tokens with a line break stop a
     sequence. Sequences are padded on the left, so they do not depend on their neighbours. `meet`
-    is shown the padded ids and mask, (sequences, tokens), before. Of sequences of one length the
-    tokens of their `front` may be in a cache already.
+    is shown the padded ids and mask, (sequences, tokens), before.
     """
-    width = max(len(ids) for ids in sequences)
-    assert front is None or all(len(ids) == width for ids in sequences), "padding moves a front"
+    stops = sorted(stop_ids(model, tokenizer, end))
     padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
+    ids, mask = (part.to(model.device) for part in _left_padded(sequences, padding))
+    if meet:
+        meet(ids, mask)
+    settings = _greedy(max_new_tokens, stops, padding)
+    written = model.generate(  # type: ignore[operator]
+        ids, attention_mask=mask, generation_config=settings
+    )
+    return [_until(row, set(stops)) for row in written[:, ids.shape[1] :].tolist()]
+
+
+@torch.no_grad()
+def complete(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    sequences: Sequence[Sequence[int]],
+    *,
+    limits: Sequence[int],
+    enough: Callable[[int, tuple[int, ...]], bool],
+) -> list[tuple[int, ...]]:
+    """Greedy continuations of id sequences, each up to its own limit, an end token or `enough`.
+
+    `enough` is asked after every token, with a sequence's place and what was written so far; what
+    made it say yes is kept, as an end token is. Sequences do not depend on their neighbours.
+    """
+    stops = sorted(end_ids(model, tokenizer))
+    padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+    ids, mask = (part.to(model.device) for part in _left_padded(sequences, padding))
+    ended = _Ended(ids.shape[1], limits, set(stops), enough)
+    written = model.generate(  # type: ignore[operator]
+        ids,
+        attention_mask=mask,
+        generation_config=_greedy(max(limits), stops, padding),
+        stopping_criteria=StoppingCriteriaList([ended]),
+    )
+    rows = written[:, ids.shape[1] :].tolist()
+    return [tuple(row[:length]) for row, length in zip(rows, ended.lengths, strict=True)]
+
+
+@final
+class _Ended(StoppingCriteria):
+    """Says which sequences are at their end, and keeps how many tokens each had then."""
+
+    def __init__(
+        self,
+        width: int,
+        limits: Sequence[int],
+        stops: set[int],
+        enough: Callable[[int, tuple[int, ...]], bool],
+    ) -> None:
+        self.width, self.limits, self.stops, self.enough = width, limits, stops, enough
+        self.lengths = list(limits)  # until an end is found before
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
+        """(sequences, tokens) ids so far to (sequences,): which of them are at their end."""
+        rows = input_ids[:, self.width :].tolist()
+        for place, row in enumerate(rows):
+            going = len(row) < self.lengths[place]
+            if going and (row[-1] in self.stops or self.enough(place, tuple(row))):
+                self.lengths[place] = len(row)
+        done = [len(row) >= length for row, length in zip(rows, self.lengths, strict=True)]
+        return torch.tensor(done, dtype=torch.bool, device=input_ids.device)
+
+
+def _left_padded(sequences: Sequence[Sequence[int]], padding: int) -> tuple[Tensor, Tensor]:
+    """Ids and mask, (sequences, tokens), padded on the left."""
+    width = max(len(ids) for ids in sequences)
     ids = torch.full((len(sequences), width), padding, dtype=torch.long)
     mask = torch.zeros_like(ids)
     for place, sequence in enumerate(sequences):
         ids[place, width - len(sequence) :] = torch.tensor(sequence, dtype=torch.long)
         mask[place, width - len(sequence) :] = 1
-    stops = sorted(stop_ids(model, tokenizer, end))
-    settings = GenerationConfig(
-        max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=stops, pad_token_id=padding
+    return ids, mask
+
+
+def _greedy(max_new_tokens: int, stops: Sequence[int], padding: int) -> GenerationConfig:
+    """The most probable token each time, whatever the model's own configuration adds to that."""
+    return GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        num_beams=1,
+        repetition_penalty=1.0,
+        no_repeat_ngram_size=0,
+        eos_token_id=list(stops) or None,
+        pad_token_id=padding,
     )
-    ids, mask = ids.to(model.device), mask.to(model.device)
-    if meet:
-        meet(ids, mask)
-    known = {} if front is None else {cache_argument(model): copied(front, len(sequences))}
-    written = model.generate(  # type: ignore[operator]
-        ids, attention_mask=mask, generation_config=settings, **known
-    )
-    return [_until(row, set(stops)) for row in written[:, width:].tolist()]
 
 
 def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, end: int) -> set[int]:
     """What stops a generated answer: the token that ends one, end tokens, line breaks."""
-    return {end, *line_break_ids(tokenizer), *_end_ids(model, tokenizer)}
+    return {end, *line_break_ids(tokenizer), *end_ids(model, tokenizer)}
 
 
 def _until(ids: Sequence[int], stops: set[int]) -> tuple[int, ...]:
@@ -101,7 +169,8 @@ def _until(ids: Sequence[int], stops: set[int]) -> tuple[int, ...]:
     return tuple(ids)
 
 
-def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """The tokens that end a text: those of the model's configuration and the tokenizer's own."""
     given = model.generation_config.eos_token_id if model.generation_config else None
     ends = set(given) if isinstance(given, list) else {given}
     return {int(token) for token in (*ends, tokenizer.eos_token_id) if token is not None}

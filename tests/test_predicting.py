@@ -1,0 +1,128 @@
+"""Prediction: items of one request do not disturb each other, nor do requests that are joined."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import isogloss
+from helpers import parity_task
+from isogloss import predicting
+from isogloss.finished import open_finished
+from isogloss.settings import PredictSettings
+from isogloss.tasks.reading import Record
+
+CHOICE = """name: ends
+kind: choice
+dominant: en
+languages: [en, tr]
+fields: [text]
+options: [first, second]
+answer: label
+id: id
+wording:
+  input: "{text}"
+  answer: " {answer}"
+files: "{language}/{split}.jsonl"
+"""
+
+
+@pytest.fixture(scope="module")
+def choice_run(tmp_path_factory, model_folder):
+    """A task whose prompt does not say what there is to choose from."""
+    folder = tmp_path_factory.mktemp("ends")
+    (folder / "task.yaml").write_text(CHOICE)
+    for language in ("en", "tr"):
+        (folder / language).mkdir()
+        for split in ("train", "test"):
+            lines = [
+                json.dumps(
+                    {
+                        "id": f"{split}{n}",
+                        "text": f"{language} {n} is",
+                        "first": f"red {n}",
+                        "second": f"far away {n}",
+                        "label": "first",
+                    }
+                )
+                for n in range(8)
+            ]
+            (folder / language / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+    return isogloss.train(
+        folder, model=model_folder("llama"), target="tr", method="icl-mixed", out=folder / "runs"
+    )
+
+
+@pytest.fixture(scope="module")
+def parity(tmp_path_factory, model_folder):
+    folder = tmp_path_factory.mktemp("parity")
+    task = parity_task(folder)
+    model = model_folder("llama")
+    return isogloss.train(task, model=model, target="tr", method="icl-mixed", out=folder / "runs")
+
+
+def test_items_that_read_alike_keep_their_own_options(choice_run):
+    items = [
+        {"text": "tr 3 is", "first": "near", "second": "a long way off from here"},
+        {"text": "tr 3 is", "first": "blue as the sea", "second": "up"},
+    ]
+    alone = [isogloss.predict(choice_run, [item])[0] for item in items]
+    together = isogloss.predict(choice_run, items)
+    assert alone[0].log_probabilities != pytest.approx(alone[1].log_probabilities, abs=0.1)
+    for one, other in zip(together, alone, strict=True):
+        assert one.text == other.text
+        assert one.log_probabilities == pytest.approx(other.log_probabilities, abs=1e-4)
+
+
+def test_joined_requests_get_what_each_gets_alone(parity):
+    """Ids of one request's items leave training items out of its own demonstrations only."""
+    taken = [f"i{n}" for n in range(4)]  # with these left out, its demonstrations are others
+    requests = [
+        [{"text": "tr 70"}, {"text": "tr so 71"}],
+        [{"id": name, "text": f"tr 7{n}"} for n, name in enumerate(taken)],
+        [{"text": "tr 70"}],
+    ]
+    alone = [isogloss.predict(parity, items) for items in requests]
+    opened = open_finished(str(parity.folder), model=None, data=None, dtype=None)
+    with predicting.answering(opened, PredictSettings(str(parity.folder))) as answerer:
+        asked = []
+        for items in requests:
+            records = [Record("items", n, item) for n, item in enumerate(items, start=1)]
+            asked.append(answerer.asked(predicting.parse_items(opened, records)))
+        joined = answerer.answers(asked)
+        (again,) = answerer.answers(asked[1:2])
+    assert [item.id for item in joined[1]] == taken
+    assert [item.id for item in again] == taken
+    scores = [[one.log_probabilities for one in found] for found in (alone[1], alone[0])]
+    assert scores[0][0] != pytest.approx(scores[1][0], abs=1e-3), "the sets differ"
+    for found, wanted in zip([*joined, again], [*alone, alone[1]], strict=True):
+        for one, other in zip(found, wanted, strict=True):
+            assert (one.id, one.prediction) == (other.id, other.prediction)
+            assert one.log_probabilities == pytest.approx(other.log_probabilities, abs=1e-4)
+
+
+def test_what_is_remembered_does_not_grow(parity, monkeypatch):
+    monkeypatch.setattr("isogloss.encoding.KEPT_PIECES", 7)
+    opened = open_finished(str(parity.folder), model=None, data=None, dtype=None)
+    with predicting.answering(opened, PredictSettings(str(parity.folder))) as answerer:
+        for n in range(40):
+            record = Record("items", 1, {"id": f"i{n}", "text": f"tr {n}"})
+            answerer.asked(predicting.parse_items(opened, [record]))
+        assert len(answerer.episodes.encoder._pieces) == 7
+        assert len(answerer._pools) <= predicting.POOLS
+        record = Record("items", 1, {"text": "tr 0"})
+        (found,) = answerer.answers([answerer.asked(predicting.parse_items(opened, [record]))])
+    assert found[0].log_probabilities == pytest.approx(
+        isogloss.predict(parity, [{"text": "tr 0"}])[0].log_probabilities, abs=1e-4
+    )
+
+
+def test_progress_is_for_the_command_only(parity, capsys):
+    isogloss.predict(parity, [{"text": "tr 70"}])
+    assert "answering 1/1" in capsys.readouterr().err
+    opened = open_finished(str(parity.folder), model=None, data=None, dtype=None)
+    with predicting.answering(opened, PredictSettings(str(parity.folder))) as answerer:
+        records = [Record("items", 1, {"text": "tr 70"})]
+        answerer.answers([answerer.asked(predicting.parse_items(opened, records))], title="")
+    assert "answering" not in capsys.readouterr().err
