@@ -50,6 +50,10 @@ class DataError(IsoglossError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
+class TooLong(DataError):
+    """An item or a text that does not fit into the model's context."""
+
+
 class ModelError(IsoglossError):
     """A model, tokenizer or adapter that cannot be loaded or does not fit the work."""
 

@@ -14,7 +14,7 @@ from isogloss.answering import Answering, Prediction, answer
 from isogloss.demonstrations.choose import Demonstrations, Group, Pool
 from isogloss.demonstrations.schedule import test_groups
 from isogloss.episodes import EpisodeEncoder, fit
-from isogloss.errors import ConfigError, DataError, Problem
+from isogloss.errors import ConfigError, DataError, Problem, TooLong
 from isogloss.finished import Opened, check_shift, open_finished
 from isogloss.languages import check_language
 from isogloss.model.load import Loaded
@@ -127,7 +127,7 @@ class Answerer:
         """The items with their demonstrations, which depend on nothing else that is asked.
 
         Raises:
-            DataError: an item does not fit into the model's context.
+            TooLong: an item does not fit into the model's context.
             ConfigError: too few demonstrations are left.
         """
         # Items may come without ids of their own: by its text one has the same set wherever it is.
@@ -137,7 +137,7 @@ class Answerer:
         numbered = _numbered(groups, [item.id for item in placed])
         _, skipped = fit(numbered, self.episodes, skip=True)
         if skipped:
-            raise DataError(
+            raise TooLong(
                 f"item '{examples[int(skipped[0].id)].id}' needs {skipped[0].tokens} tokens with "
                 f"its demonstrations and soft prompt, but at most {skipped[0].longest} fit; "
                 "shorten it, or give --demonstrations none"

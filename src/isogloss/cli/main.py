@@ -26,10 +26,12 @@ from isogloss.cli import (
     quickstart,
     report,
     reproduce,
+    serve,
     tasks,
     train,
 )
 from isogloss.errors import DataError, IsoglossError
+from isogloss.serving.settings import ServeSettings
 from isogloss.settings import (
     CompareSettings,
     DiagnoseSettings,
@@ -44,6 +46,7 @@ Command = (
     Annotated[TrainSettings, tyro.conf.subcommand("train")]
     | Annotated[EvaluateSettings, tyro.conf.subcommand("evaluate")]
     | Annotated[PredictSettings, tyro.conf.subcommand("predict")]
+    | Annotated[ServeSettings, tyro.conf.subcommand("serve")]
     | Annotated[CompareSettings, tyro.conf.subcommand("compare")]
     | Annotated[LayersSettings, tyro.conf.subcommand("layers")]
     | Annotated[DiagnoseSettings, tyro.conf.subcommand("diagnose")]
@@ -63,6 +66,7 @@ VERBS: dict[type, Callable[[Any], None]] = {
     TrainSettings: train.run,
     EvaluateSettings: evaluate.run,
     PredictSettings: predict.run,
+    ServeSettings: serve.run,
     CompareSettings: compare.run,
     DiagnoseSettings: diagnose.run,
     LayersSettings: layers.run,

@@ -1,0 +1,1 @@
+"""Serving: a finished run answers over HTTP; needs the extra `serve` but for its settings."""
