@@ -47,6 +47,11 @@ class StandIn:
         assert self.may.wait(20)
         return [[self._answer(name, request) for name in names_of(request)] for request in requests]
 
+    @property
+    def seen(self) -> list[str]:
+        """All that was asked."""
+        return [name for batch in self.batches for name in batch]
+
     @staticmethod
     def _answer(name, request):
         if isinstance(request, Items):

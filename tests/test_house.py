@@ -70,6 +70,7 @@ ORDER = (
 )
 # What needs packages of an extra is imported where it is used, by the one command that is for it.
 NEEDS_EXTRA = {("isogloss.cli.serve", "isogloss.serving.running")}
+EXTRA = {"fastapi", "starlette", "pydantic", "uvicorn", "prometheus_client"}
 TENSORS = {"torch", "transformers", "tokenizers", "safetensors", "peft", "accelerate"}
 UNSAFE_IMPORTS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 UNSAFE_CALLS = {
@@ -175,6 +176,24 @@ def test_our_own_code_is_imported_at_the_top_only():
         assert "TYPE_CHECKING" not in names, module
     assert wrong == []
     assert late == NEEDS_EXTRA
+
+
+def test_the_command_line_needs_no_extra():
+    """All that it imports before a command is chosen does without the packages of `serve`."""
+    graph: dict[str, set[str]] = {module: set() for module in TREES}
+    for module, name in own_imports():
+        if (module, name) not in NEEDS_EXTRA:
+            graph[module].add(name)
+    reached, left = set(), ["isogloss.cli.main"]
+    while left:
+        module = left.pop()
+        if module not in reached:
+            reached.add(module)
+            left += graph[module]
+    assert "isogloss.serving.settings" in reached
+    assert len(reached) > 100
+    assert [module for module in reached if foreign_imports(module) & EXTRA] == []
+    assert foreign_imports("isogloss.serving.app") & EXTRA
 
 
 def test_tasks_and_demonstrations_know_no_tensors():

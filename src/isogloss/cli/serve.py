@@ -31,7 +31,7 @@ def run(settings: ServeSettings) -> None:
 
     ending = serve(settings, ready)
     if ending.unanswered:
-        print(f"stopped with {ending.unanswered} requests unanswered", file=sys.stderr)
+        print(f"stopped; requests left unanswered: {ending.unanswered}", file=sys.stderr)
     if ending.busy:  # the model's thread cannot be interrupted, and would outlive the interpreter
         sys.stderr.flush()
         os._exit(0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, final
 
-from isogloss.errors import IsoglossError
 from isogloss.predicting import Answerer, Asked
 from isogloss.serving.completing import Completer, Completion, Opening
 from isogloss.serving.waiting import Items, Prompts
@@ -28,7 +27,7 @@ class Engine:
         for place, request in enumerate(requests):
             try:
                 ready.append((place, self._prepared(request)))
-            except IsoglossError as error:
+            except Exception as error:  # an IsoglossError, unless one of us made a mistake
                 found[place] = error
         predicts = isinstance(requests[0], Items)
         compute = self._predictions if predicts else self._completions

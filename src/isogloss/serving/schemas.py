@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, final
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from isogloss.errors import Problem
+from isogloss.tasks.own_yaml import is_sound
 from isogloss.tasks.sources import described
 
 STOPS = 4  # stop texts at most, as with OpenAI
@@ -19,28 +20,34 @@ def only(*served: object, why: str = "") -> AfterValidator:
 
     def check(value: Any) -> Any:
         if value is not None and value not in served:
-            what = " or ".join([*map(str, served), "to be left out"])
-            raise ValueError(what + why)
+            what = [f"{one}{why}" for one in served]
+            raise ValueError(", or ".join([*what, "to be left out"]))
         return value
 
     return AfterValidator(check)
 
 
-def _texts(what: str) -> Callable[[Any], Any]:
-    def check(value: Any) -> Any:
-        if isinstance(value, str):
-            return (value,)
-        if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
-            return tuple(value)
+def _texts(value: Any, what: str) -> tuple[str, ...]:
+    texts = (value,) if isinstance(value, str) else value
+    if not isinstance(texts, tuple | list) or not all(isinstance(one, str) for one in texts):
         raise ValueError(what)
+    if not all(map(is_sound, texts)):
+        raise ValueError("text of whole Unicode characters")
+    return tuple(texts)
 
-    return check
+
+def _prompts(value: Any) -> tuple[str, ...]:
+    what = "a text or a list of one or more texts"
+    texts = _texts(value, what)
+    if not texts:
+        raise ValueError(what)
+    return texts
 
 
-def _stops(value: Any) -> Any:
+def _stops(value: Any) -> tuple[str, ...]:
     if value is None:
         return ()
-    texts = _texts("a text or a list of texts")(value)
+    texts = _texts(value, "a text or a list of texts")
     if len(texts) > STOPS or not all(texts):
         raise ValueError(f"at most {STOPS} texts, none of them empty")
     return texts
@@ -48,9 +55,7 @@ def _stops(value: Any) -> Any:
 
 Prompts = Annotated[
     tuple[str, ...],
-    BeforeValidator(
-        _texts("a text or a list of one or more texts"), json_schema_input_type=str | list[str]
-    ),
+    BeforeValidator(_prompts, json_schema_input_type=str | list[str]),
 ]
 Stops = Annotated[
     tuple[str, ...], BeforeValidator(_stops, json_schema_input_type=str | list[str] | None)
