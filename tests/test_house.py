@@ -55,6 +55,7 @@ ORDER = (
     "judging",
     "predicting",
     "serving",
+    "compiling",
     "outcomes",
     "diagnosing",
     "gathering",

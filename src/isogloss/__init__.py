@@ -8,8 +8,9 @@
 from __future__ import annotations
 
 from isogloss.answering import Prediction
-from isogloss.api import compare, diagnose, evaluate, layers, predict, report, train
+from isogloss.api import compare, compile_run, diagnose, evaluate, layers, predict, report, train
 from isogloss.comparing.comparing import Compared
+from isogloss.compiling.compiling import CompiledRun
 from isogloss.corpus import LayerChoice
 from isogloss.diagnosing.diagnosis import Diagnosis
 from isogloss.errors import (
@@ -29,6 +30,7 @@ from isogloss.reporting.making import Report, ReportOptions
 from isogloss.runs import Run, list_runs, open_run
 from isogloss.settings import (
     CompareSettings,
+    CompileSettings,
     DiagnoseSettings,
     EvaluateSettings,
     LayersSettings,
@@ -44,6 +46,8 @@ __all__ = [
     "BenchmarkSettings",
     "CompareSettings",
     "Compared",
+    "CompileSettings",
+    "CompiledRun",
     "ConfigError",
     "DataError",
     "DiagnoseSettings",
@@ -72,6 +76,7 @@ __all__ = [
     "cl_icp",
     "cl_icp_s",
     "compare",
+    "compile_run",
     "diagnose",
     "evaluate",
     "layers",

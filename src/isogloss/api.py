@@ -11,6 +11,8 @@ from isogloss import evaluating, layering, predicting, selecting
 from isogloss.answering import Prediction
 from isogloss.comparing import comparing
 from isogloss.comparing.comparing import Compared
+from isogloss.compiling import compiling
+from isogloss.compiling.compiling import CompiledRun
 from isogloss.corpus import LayerChoice
 from isogloss.diagnosing import diagnosis as diagnosing
 from isogloss.diagnosing.diagnosis import Diagnosis
@@ -21,6 +23,7 @@ from isogloss.reporting.making import Report, ReportOptions
 from isogloss.runs import Run
 from isogloss.settings import (
     CompareSettings,
+    CompileSettings,
     DiagnoseSettings,
     EvaluateSettings,
     LayersSettings,
@@ -87,6 +90,22 @@ def compare(task: str | Path, *, model: str | Path, target: str, **options: Any)
     if "choose" in options:
         options = options | {"choose": _choices(options["choose"])}
     return comparing.compare(settings_from(CompareSettings, named | _paths(options)))
+
+
+def compile_run(run: Run | str | Path, *, out: str | Path, **options: Any) -> CompiledRun:
+    """Bake a run's soft prompt and demonstrations into one prefix, a run folder of its own.
+
+    `options` are the settings of `CompileSettings`; `demonstrations` is a file's path, `auto` or
+    `from-run`. What comes back is a run for `evaluate` and `predict` (`CompiledRun.run`).
+
+    Raises:
+        IsoglossError: anything about the run, the demonstrations, the model or the folder that
+            stops the work.
+    """
+    named = {"run": _folder(run), "out": out}
+    if "demonstrations" in options:
+        options = options | {"demonstrations": str(options["demonstrations"])}
+    return compiling.compile_run(settings_from(CompileSettings, _paths(named | options)))
 
 
 def layers(task: str | Path, *, model: str | Path, target: str, **options: Any) -> LayerChoice:

@@ -18,6 +18,7 @@ from isogloss.errors import RunError
 
 RECORD, SCORES, PREDICTIONS = "run.json", "scores.json", "predictions.jsonl"
 LOG, DEMONSTRATIONS, ADAPTER = "log.jsonl", "demonstrations.jsonl", "adapter"
+COMPILED = "compiled.json"  # what `isogloss compile` writes beside a compiled run's record
 DIAGNOSIS = "diagnosis.json"  # what `isogloss diagnose` leaves in a folder
 CLAIM = ".claim"  # held by the process that writes the folder
 Json = dict[str, Any]
@@ -52,8 +53,12 @@ class Run:
 
     @property
     def adapter(self) -> Path:
-        """The folder of what was learnt: an adapter in PEFT's format, or a whole model."""
-        return self.folder / ADAPTER
+        """The folder of what was learnt: an adapter in PEFT's format, or a whole model.
+
+        A compiled run's is the run's folder itself.
+        """
+        compiled = (self.folder / COMPILED).is_file()
+        return self.folder if compiled else self.folder / ADAPTER
 
     @property
     def scores(self) -> Json | None:

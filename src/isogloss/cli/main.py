@@ -17,6 +17,7 @@ from isogloss import processes
 from isogloss.cli import (
     card,
     compare,
+    compile,
     diagnose,
     evaluate,
     lab,
@@ -34,6 +35,7 @@ from isogloss.errors import DataError, IsoglossError
 from isogloss.serving.settings import ServeSettings
 from isogloss.settings import (
     CompareSettings,
+    CompileSettings,
     DiagnoseSettings,
     EvaluateSettings,
     LayersSettings,
@@ -48,6 +50,7 @@ Command = (
     | Annotated[PredictSettings, tyro.conf.subcommand("predict")]
     | Annotated[ServeSettings, tyro.conf.subcommand("serve")]
     | Annotated[CompareSettings, tyro.conf.subcommand("compare")]
+    | Annotated[CompileSettings, tyro.conf.subcommand("compile")]
     | Annotated[LayersSettings, tyro.conf.subcommand("layers")]
     | Annotated[DiagnoseSettings, tyro.conf.subcommand("diagnose")]
     | Annotated[reproduce.ExperimentsSettings, tyro.conf.subcommand("experiments")]
@@ -68,6 +71,7 @@ VERBS: dict[type, Callable[[Any], None]] = {
     PredictSettings: predict.run,
     ServeSettings: serve.run,
     CompareSettings: compare.run,
+    CompileSettings: compile.run,
     DiagnoseSettings: diagnose.run,
     LayersSettings: layers.run,
     reproduce.ExperimentsSettings: reproduce.experiments,

@@ -60,6 +60,14 @@ def compiled_front(model: PreTrainedModel, ids: Sequence[int]) -> DynamicCache |
     return front_cache(model, ids[:length]) if _begins(embedding, ids, length) else None
 
 
+def keep_front(model: PreTrainedModel, front: DynamicCache) -> None:
+    """Give the model's compiled prefix its cache, where it was computed before."""
+    embedding = model.get_input_embeddings()
+    assert isinstance(embedding, PromptedEmbedding), "a compiled prefix is attached"
+    assert embedding.compiled, "a compiled prefix is attached"
+    embedding.front = front
+
+
 def copied(cache: DynamicCache, rows: int = 1) -> DynamicCache:
     """The same keys and values for a number of rows, in a cache that may grow by itself."""
     own = DynamicCache(keys_and_values(cache))
