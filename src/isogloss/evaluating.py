@@ -37,6 +37,7 @@ from isogloss.scoring import judged, values_of
 from isogloss.settings import EvaluateSettings
 from isogloss.tasks.example import Example, Task
 from isogloss.tasks.splits import read_test
+from isogloss.tuning.compiled import Compiled
 from isogloss.tuning.untuned import Untuned
 
 EVALUATIONS = "evaluations"
@@ -174,7 +175,10 @@ class _Bench:
             return self._entries(episodes, self.context, self.how, shifter, title="scoring")
 
     def added_tokens(self) -> float:
-        """Tokens in front of an item's answer beyond those of asking it alone, mean over items."""
+        """Tokens in front of an item's answer beyond those of asking it alone, mean over items.
+
+        A compiled prefix adds none: its keys and values are there.
+        """
         own, alone = (self.opened.episodes(self.loaded, tuned=tuned) for tuned in (True, False))
         groups = test_groups(
             self.items,
@@ -183,7 +187,9 @@ class _Bench:
             seed=self.opened.record["seed"],
         )
         more = [_tokens(own, each) - _tokens(alone, Group((), each.targets)) for each in groups]
-        return sum(more) / len(self.items)
+        tune = self.opened.method.tune
+        there = tune.length if isinstance(tune, Compiled) else 0
+        return max(0.0, sum(more) / len(self.items) - there)
 
     def untuned(self, *, none: bool, title: str) -> tuple[list[Json], list[Json]]:
         """Entries of the untuned model, and the items skipped."""

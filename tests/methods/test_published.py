@@ -71,11 +71,12 @@ def test_a_record_is_read_back(name):
 
 
 def test_every_tuning_has_its_name_and_says_what_learns():
-    for name, kind in TUNINGS.items():
+    trained = {name: kind for name, kind in TUNINGS.items() if name != "compiled"}
+    for name, kind in trained.items():
         made: Tuning = kind()
         assert made.name == name
         assert kind.learns
-    assert {made.tune.name for made in made_methods()} == set(TUNINGS)
+    assert {made.tune.name for made in made_methods()} == set(trained)
 
 
 def made_methods() -> list[Method]:

@@ -29,21 +29,39 @@ def loading(facts: Facts, settings: CardSettings) -> str:
 def _generate_lines(facts: Facts) -> list[str]:
     """The lines that write an answer; a prompt of demonstrations has the begin token already."""
     begun = ", add_special_tokens=False" if _in_prompt(facts) else ""
+    tune = facts.record["method"]["tune"]["name"]
     # With a cache PEFT's prompt tuning writes other tokens after the first (docs/traps.md).
-    prompted = facts.record["method"]["tune"]["name"] in ("soft-prompt", "context-prompt")
-    cache = ", use_cache=False" if prompted else ""
+    cache = ", use_cache=False" if tune in ("soft-prompt", "context-prompt") else ""
+    write = [f"    written = model.generate(**ids, max_new_tokens=16, do_sample=False{cache})"]
+    if tune in ("prefix", "compiled"):
+        write = _PREFIX_LINES
     return [
         f'ids = tokenizer(prompt, return_tensors="pt"{begun})',
         "with torch.no_grad():",
-        f"    written = model.generate(**ids, max_new_tokens=16, do_sample=False{cache})",
+        *write,
         "print(tokenizer.decode(written[0][ids.input_ids.shape[1] :], skip_special_tokens=True))",
     ]
 
 
+_PREFIX_LINES = [  # PEFT's own `generate` leaves a prefix out (docs/traps.md)
+    "    kept = model.get_prompt(batch_size=1)  # the prefix: keys and values",
+    "    places = torch.zeros((1, kept.get_seq_length()), dtype=torch.long)",
+    "    whole = torch.cat([places, ids.input_ids], dim=1)  # ids where it stands are not read",
+    "    written = model.get_base_model().generate(",
+    "        whole,",
+    "        attention_mask=torch.ones_like(whole),",
+    "        past_key_values=kept,",
+    "        max_new_tokens=16,",
+    "        do_sample=False,",
+    "    )[:, places.shape[1] :]",
+]
+
+
 def _in_prompt(facts: Facts) -> int:
-    """How many demonstrations are the prompt itself: in CPT."""
+    """How many demonstrations are in the prompt itself: in CPT, or where a run is compiled."""
     tune = facts.record["method"]["tune"]
-    return int(tune["demonstrations"]) if tune["name"] == "context-prompt" else 0
+    inside = tune["name"] in ("context-prompt", "compiled")
+    return int(tune["demonstrations"]) if inside else 0
 
 
 def _prompt_lines(facts: Facts) -> list[str]:
@@ -90,6 +108,8 @@ def _how_it_is_asked(facts: Facts) -> str:
         words = f"In training {context['count']} solved items {whose} stood before each question."
     elif solved := _in_prompt(facts):
         words = f"The prompt that was learnt is {solved} solved items; a question follows it alone."
+        if facts.record["method"]["tune"]["name"] == "compiled":
+            words = f"The prefix has {solved} solved items in it; a question follows it alone."
     else:
         words = "In training each question stood alone."
     return (

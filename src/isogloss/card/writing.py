@@ -9,6 +9,7 @@ from pathlib import Path
 from isogloss.card.facts import CardSettings, Facts
 from isogloss.card.front import front
 from isogloss.card.text import text
+from isogloss.errors import RunError
 from isogloss.finished import task_of
 from isogloss.runs import finished_run, write_together
 
@@ -32,6 +33,11 @@ def write_card(folder: str | Path, settings: CardSettings | None = None) -> Card
         DataError: the task is not where it was; its wording stands in the card.
     """
     run, asked = finished_run(folder), settings or CardSettings()
+    if run.adapter == run.folder and "adapter_config.json" not in run.record["adapter"]:
+        raise RunError(
+            f"{run.folder} is a compiled run whose prefix PEFT cannot hold, so nobody could load "
+            "it by a card; give the run that it was compiled from"
+        )
     facts = Facts(run, run.record, run.scores, task_of(run.record, asked.data))
     head = front(facts, asked).to_yaml(line_break="\n")
     content = f"---\n{head}\n---\n\n{text(facts, asked)}"

@@ -1,7 +1,7 @@
 """`isogloss compile`: a finished run's prompt and demonstrations to one prefix, as a run folder.
 
-The paper's conclusion names as its method's limitation that demonstrations lengthen the input. Their
-keys and values do not depend on the item behind them, so they are computed once and kept.
+The paper's conclusion names as its method's limitation that demonstrations lengthen the input.
+Their keys and values do not depend on the item behind them, so they are computed once and kept.
 """
 
 from __future__ import annotations

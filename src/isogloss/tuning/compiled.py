@@ -11,7 +11,7 @@ from typing import ClassVar, final
 from torch import nn
 from transformers import DynamicCache, PreTrainedModel
 
-from isogloss.errors import ModelError
+from isogloss.errors import ConfigError, ModelError
 from isogloss.tuning.adapter_files import read_tensors, write_tensors
 from isogloss.tuning.key_values import (
     OWN_FILE,
@@ -47,8 +47,15 @@ class Compiled(Tuning):
         return self.length
 
     def start(self, model: PreTrainedModel, ids: StartIds, *, seed: int) -> Weights:
-        """Never asked for: `read` makes what training makes elsewhere."""
-        raise AssertionError("a compiled prefix is not trained")
+        """Nothing: there is no training that a compiled prefix could start.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(
+            "a compiled run has nothing that learns or that training started from; give the run "
+            "that it was compiled from, which its compiled.json names"
+        )
 
     def read(self, model: PreTrainedModel, ids: Sequence[int]) -> Weights:
         """The keys and values of a front's n ids, with the front's soft prompt attached."""

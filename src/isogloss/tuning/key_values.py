@@ -121,9 +121,11 @@ def attached_cache(model: PreTrainedModel, length: int) -> DynamicCache:
 
 def peft_misfit(cache: DynamicCache) -> str | None:
     """Why PEFT's prefix file, which has one shape for all layers, cannot hold a cache; or None."""
-    shapes = {(k.shape[1], k.shape[3], v.shape[3]) for k, v in keys_and_values(cache)}
-    if len(shapes) > 1 or any(key != value for _, key, value in shapes):
-        told = ", ".join(f"{heads} x {key} and {heads} x {value}" for heads, key, value in shapes)
+    shapes = sorted(
+        {tuple(one.shape[i] for i in (1, 3)) for pair in keys_and_values(cache) for one in pair}
+    )
+    if len(shapes) > 1:
+        told = ", ".join(f"{heads} x {width}" for heads, width in shapes)
         return f"its layers' keys and values are of several shapes (heads x width: {told})"
     return None
 
