@@ -9,11 +9,15 @@ import torch
 
 import isogloss
 from conftest import sentencepiece_tokenizer, tiny_loaded
-from isogloss.finished import open_finished
+from isogloss.answering import Answering, Prediction, answer
+from isogloss.demonstrations.choose import Group
+from isogloss.finished import Opened, open_finished
 from isogloss.runs import Run
+from isogloss.scoring import judged
 from isogloss.tasks.example import Example
 from number_task import VALIDATED, write_numbers
 
+PLAIN = Answering()
 # A rate at which two updates show in the logits.
 QUICK = {"max_steps": 2, "learning_rate": 0.3, "share_demonstrations": 1}
 
@@ -34,9 +38,25 @@ def trained(folder: Path, model: Path, *, validated: bool = False, **options: ob
     return isogloss.train(task, model=model, target="tr", out=folder / "runs", **settings)
 
 
+def opened(run: Run) -> Opened:
+    return open_finished(str(run.folder), model=None, data=None, dtype=None)
+
+
+def answers(
+    run: Run, demonstrations: Sequence[Example], items: Sequence[Example], how: Answering = PLAIN
+) -> tuple[list[Prediction], list[dict]]:
+    """What the uncompiled run answers to items that all have one set."""
+    made = opened(run)
+    loaded = made.load("cpu")
+    group = Group(tuple(demonstrations), tuple(items))
+    with made.tuned(loaded):
+        found = answer(loaded, made.episodes(loaded, tuned=True), [group], how)
+    return found, [judged(one, item, made.task) for one, item in zip(found, items, strict=True)]
+
+
 def set_of(run: Run, content: dict) -> tuple[Example, ...]:
     """The demonstrations that a compiled.json names, from the run's own training items."""
-    split = open_finished(str(run.folder), model=None, data=None, dtype=None).split
+    split = opened(run).split
     items = {(item.language, item.id): item for item in (*split.dominant, *split.target)}
     return tuple(items[one["language"], one["id"]] for one in content["demonstrations"])
 
@@ -45,15 +65,15 @@ def whole_logits(
     run: Run, demonstrations: Sequence[Example], items: Sequence[Example]
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """For each item its ids behind the front, and the logits there of one pass over vectors."""
-    opened = open_finished(str(run.folder), model=None, data=None, dtype=None)
-    loaded = opened.load("cpu")
-    encoder = opened.episodes(loaded, tuned=True).encoder
-    front = encoder.demonstration_set([opened.task.render(one) for one in demonstrations])
+    made = opened(run)
+    loaded = made.load("cpu")
+    encoder = made.episodes(loaded, tuned=True).encoder
+    front = encoder.demonstration_set([made.task.render(one) for one in demonstrations])
     m = len(front.prompt)
-    prompt = opened.weights(loaded)["prompt_embeddings"] if m else torch.zeros((0, 32))
+    prompt = made.weights(loaded)["prompt_embeddings"] if m else torch.zeros((0, 32))
     found = []
     for item in items:
-        target = encoder.target(opened.task.render(item), len(demonstrations)).ids
+        target = encoder.target(made.task.render(item), len(demonstrations)).ids
         text = torch.tensor([*front.ids[m:], *target])
         vectors = torch.cat([prompt, loaded.model.get_input_embeddings()(text)])[None]
         with torch.no_grad():

@@ -6,22 +6,20 @@ Their keys and values do not depend on the item behind them, so they are compute
 
 from __future__ import annotations
 
-import dataclasses
-import platform
 import time
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, final
 
 from safetensors import SafetensorError
 
 from isogloss.answering import Answering
-from isogloss.compiling.checking import Kept, save_prefix
+from isogloss.compiling.checking import save_prefix
 from isogloss.compiling.choosing import Choice, choose, sample_of
 from isogloss.compiling.ground import Ground, check_compilable, ground_of
-from isogloss.compiling.measuring import measure
-from isogloss.compiling.prefixing import Prefix, make_prefix
+from isogloss.compiling.measuring import fitting, measure
+from isogloss.compiling.prefixing import make_prefix
+from isogloss.compiling.recording import demonstrations, form, origin, record
 from isogloss.compiling.sources import candidate_sets
 from isogloss.errors import RunError
 from isogloss.finished import Opened, open_finished
@@ -33,19 +31,13 @@ from isogloss.runs import (
     Run,
     claimed,
     clear_folder,
-    file_digest,
     json_text,
-    key_of,
     read_json_file,
     write_json_file,
     write_together,
 )
 from isogloss.settings import CompileSettings
-from isogloss.tasks.example import Example
 from isogloss.tasks.splits import read_test
-
-FILES = ("adapter_config.json", "adapter_model.safetensors", "prefix.safetensors")
-PACKAGES = ("isogloss", "torch", "transformers", "peft")
 
 
 @final
@@ -129,97 +121,21 @@ def _carry_out(
     settings: CompileSettings, ground: Ground, choice: Choice, how: Answering, seed: int
 ) -> CompiledRun:
     begun = time.time()
-    opened = ground.opened
+    opened, out = ground.opened, settings.out
     prefix = make_prefix(ground, choice.candidate.demonstrations)
     asked = read_test(opened.task, opened.record["target"], seed=opened.record["seed"]).examples
-    items = sample_of(asked, settings.items, seed=opened.record["seed"])
-    kept = save_prefix(ground, prefix, items[0], settings.out)
-    measured = measure(ground, prefix, items, how)
-    files = {name: settings.out / name for name in FILES if (settings.out / name).is_file()}
-    adapter = {name: file_digest(path) for name, path in files.items()}
+    sample = sample_of(asked, settings.items, seed=opened.record["seed"])
+    items, skipped = fitting(ground, prefix, sample, how)
+    kept = save_prefix(ground, prefix, items[0], out)
+    measured = measure(ground, prefix, items, how) | {"skipped": skipped}
     content = {
         "finished": True,
-        **_origin(settings, ground),
-        "seed": seed,
-        **_demonstrations(settings, ground, choice),
-        **_form(prefix, kept, files),
-        "note": ground.note,
+        **origin(settings, ground, seed),
+        **demonstrations(settings, ground, choice),
+        **form(prefix, kept, out),
         "measured": measured,
-        "adapter": adapter,
-        "versions": {"python": platform.python_version()}
-        | {package: metadata.version(package) for package in PACKAGES},
         "seconds": round(time.time() - begun, 1),
     }
-    record = _record(settings, ground, prefix, content)
-    texts = {COMPILED: json_text(content), RECORD: json_text(record)}
-    write_together({settings.out / name: text for name, text in texts.items()})
-    return CompiledRun(settings.out, content)
-
-
-def _origin(settings: CompileSettings, ground: Ground) -> Json:
-    """The run that was compiled, and the model that the prefix belongs to."""
-    record = ground.opened.record
-    return {
-        "run": str(settings.run),
-        "run_key": record["key"],
-        "method": record["method"]["name"],
-        "task": record["task"]["name"],
-        "target": record["target"],
-        "model": ground.opened.model_name,
-        "model_fingerprint": ground.loaded.fingerprint,
-        "dtype": ground.opened.dtype,
-    }
-
-
-def _demonstrations(settings: CompileSettings, ground: Ground, choice: Choice) -> Json:
-    """The set, its digest, and what it was chosen from."""
-    texts = [_entry(ground, item) for item in choice.candidate.demonstrations]
-    return {
-        "demonstrations": texts,
-        "demonstrations_from": settings.demonstrations,
-        "demonstrations_how": choice.candidate.how,
-        "demonstrations_digest": key_of({"demonstrations": texts}),
-        "chosen": choice.chosen,
-        "chosen_by": choice.by,
-        "candidates": list(choice.rows),
-    }
-
-
-def _entry(ground: Ground, item: Example) -> Json:
-    rendered = ground.opened.task.render(item)
-    return {
-        "id": item.id,
-        "language": item.language,
-        "input": rendered.input,
-        "answer": rendered.answer,
-    }
-
-
-def _form(prefix: Prefix, kept: Kept, files: dict[str, Path]) -> Json:
-    """How the prefix is saved, and how near its logits are to those of the run."""
-    return {
-        "positions": prefix.tune.length,
-        "solved": prefix.tune.demonstrations,
-        "peft": kept.why is None,
-        "peft_why_not": kept.why,
-        "peft_difference": kept.peft,
-        "own_difference": kept.own,
-        "bytes": {name: path.stat().st_size for name, path in files.items()},
-    }
-
-
-def _record(settings: CompileSettings, ground: Ground, prefix: Prefix, content: Json) -> Json:
-    """The compiled run's run.json: the run's own, with the prefix as what is tuned."""
-    old, opened = ground.opened.record, ground.opened
-    made = {name: content[name] for name in ("run_key", "demonstrations_digest", "positions")}
-    return old | {
-        "key": key_of(made | {"model": content["model_fingerprint"], "dtype": opened.dtype}),
-        "method": dataclasses.asdict(prefix.method),
-        "model": old["model"] | {"fingerprint": ground.loaded.fingerprint, "dtype": opened.dtype},
-        "source": old["source"]
-        | {"model": opened.model_name, "data": settings.data or old["source"]["data"]},
-        "compiled_from": {"run": opened.run.name, "key": old["key"]},
-        "adapter": content["adapter"],
-        "finished": True,
-        "seconds": content["seconds"],
-    }
+    texts = {COMPILED: content, RECORD: record(settings, ground, prefix, content)}
+    write_together({out / name: json_text(one) for name, one in texts.items()})
+    return CompiledRun(out, content)

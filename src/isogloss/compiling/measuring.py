@@ -66,21 +66,17 @@ def measure(ground: Ground, prefix: Prefix, items: Sequence[Example], how: Answe
     """Score and median seconds for an item of each system, and how often two agree.
 
     The systems take turns at every item, one item at a time, so that what else the machine does
-    hits all alike.
-
-    Raises:
-        DataError: no item fits behind prompt and demonstrations.
+    hits all alike. The items fit behind prompt and demonstrations.
     """
     systems, loaded = _systems(ground, prefix, how), ground.loaded
-    fitting, skipped = _fitting(systems[1], items)
     seconds: dict[str, list[float]] = {system.name: [] for system in systems}
     found: dict[str, list[Prediction]] = {system.name: [] for system in systems}
     for system in systems:
-        for item in fitting[:WARM_UP]:
+        for item in items[:WARM_UP]:
             system.answer(loaded, item)
-    progress = Progress("measuring", len(fitting))
+    progress = Progress("measuring", len(items))
     try:
-        for number, item in enumerate(fitting):
+        for number, item in enumerate(items):
             for place in range(len(systems)):  # each goes first as often as the others
                 system = systems[(number + place) % len(systems)]
                 prediction, spent = system.answer(loaded, item)
@@ -89,11 +85,10 @@ def measure(ground: Ground, prefix: Prefix, items: Sequence[Example], how: Answe
             progress.advance(number + 1)
     finally:
         progress.close()
-    rows = [_row(ground, each, fitting, found[each.name], seconds[each.name]) for each in systems]
+    rows = [_row(ground, each, items, found[each.name], seconds[each.name]) for each in systems]
     same = [a.text == b.text for a, b in zip(found[COMPILED], found[UNCOMPILED], strict=True)]
     return {
-        "items": len(fitting),
-        "skipped": skipped,
+        "items": len(items),
         "language": ground.opened.record["target"],
         "metric": ground.opened.task.metric,
         "systems": rows,
@@ -118,9 +113,16 @@ def _systems(ground: Ground, prefix: Prefix, how: Answering) -> tuple[System, ..
     )
 
 
-def _fitting(longest: System, items: Sequence[Example]) -> tuple[tuple[Example, ...], int]:
-    """The items that fit behind the longest front, and how many do not."""
-    kept, skipped = fit([Group(longest.demonstrations, tuple(items))], longest.episodes, skip=True)
+def fitting(
+    ground: Ground, prefix: Prefix, items: Sequence[Example], how: Answering
+) -> tuple[tuple[Example, ...], int]:
+    """The items that fit behind prompt and demonstrations, and how many do not.
+
+    Raises:
+        DataError: no item fits.
+    """
+    episodes = reserved(ground.opened.episodes(ground.loaded, tuned=True), how)
+    kept, skipped = fit([Group(prefix.demonstrations, tuple(items))], episodes, skip=True)
     if not kept:
         one = min(skipped, key=lambda each: each.tokens)
         raise DataError(
