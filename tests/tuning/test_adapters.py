@@ -218,6 +218,18 @@ def test_a_prefix_beyond_the_window_is_refused():
         Prefix(25).start(loaded.model, IDS, seed=1)
 
 
+def test_a_prefix_as_long_as_the_window_is_saved(tmp_path):
+    loaded = tiny_loaded("gemma3", sentencepiece_tokenizer())
+    tune = Prefix(24)
+    weights = moved(tune, loaded)
+    tune.save(weights, tmp_path, loaded.model)
+    plain = PeftModel.from_pretrained(copy.deepcopy(loaded.model), tmp_path).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(
+            logits(tune, loaded, weights), plain(TEXT).logits, rtol=1e-4, atol=1e-4
+        )
+
+
 @pytest.mark.parametrize("tune", [Lora(), Prefix(5), SoftPrompt(5)], ids=["lora", "prefix", "soft"])
 def test_tensors_outlive_their_file(tune, tmp_path):
     loaded = tiny_loaded("llama")
