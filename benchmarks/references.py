@@ -2,8 +2,9 @@
 
     python benchmarks/references.py diagnoses --studies studies/table2-span studies/fig2c-span
 
-reads every diagnosis.json below the folders and the scores of the studies' runs, and writes
-src/isogloss/diagnosing/references.json, one row for each diagnosis.
+reads every diagnosis.json below the folders and the scores of the studies' runs, and puts a row for
+each diagnosis into src/isogloss/diagnosing/references.json. It takes the place of the older row of
+its model, languages and task, whose transfer stays where no study has it; all other rows stay.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from isogloss.diagnosing.references import PLACE
 from isogloss.errors import IsoglossError, RunError
@@ -67,6 +67,19 @@ def command(content: Json, *, made: bool) -> str:
     return " ".join([*parts, f"--seed {content['seed']}"])
 
 
+def merged(known: Sequence[Json], found: Sequence[Json]) -> list[Json]:
+    """Old rows and new ones in order of name, the new in the place of the old of their name."""
+    rows = {_name(row): row for row in known}
+    for row in found:
+        older = rows.get(_name(row), {})
+        rows[_name(row)] = row | {"transfer": row["transfer"] or older.get("transfer")}
+    return [rows[name] for name in sorted(rows)]
+
+
+def _name(row: Json) -> tuple[str, ...]:
+    return tuple(row[part] for part in ("model", "task", "source", "target"))
+
+
 def rounded(value: float) -> float:
     """Four places, no more than its interval carries."""
     return round(value, 4)
@@ -108,8 +121,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         paths = [path for folder in given.folders for path in sorted(folder.rglob(DIAGNOSIS))]
         if not paths:
             raise RunError(f"found no {DIAGNOSIS} below {', '.join(map(str, given.folders))}")
-        rows: list[Any] = [reference(read_json_file(path), transfers) for path in paths]
-        write_together({given.out: json_text({"about": given.about, "references": rows})})
+        older = read_json_file(given.out) if given.out.is_file() else {}
+        found = [reference(read_json_file(path), transfers) for path in paths]
+        rows = merged(older.get("references", []), found)
+        about = given.about or older.get("about", "")
+        write_together({given.out: json_text({"about": about, "references": rows})})
     except IsoglossError as error:
         print(f"references: {error}", file=sys.stderr)
         return 2

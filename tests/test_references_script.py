@@ -56,6 +56,26 @@ def test_a_row_has_the_diagnosis_s_numbers_and_what_methods_came_to(tmp_path):
     assert (row["transfer"]["seeds"], row["transfer"]["items"]) == (2, 60)
 
 
+def test_a_newer_row_takes_the_older_one_s_place(tmp_path):
+    """Its transfer stays where no study is given again, and other rows stay as they are."""
+    out = tmp_path / "references.json"
+    study = grid(tmp_path / "s", {"zero-shot": 20, "direct-transfer": 40})
+    write_diagnosis(tmp_path / "d", task="parity")
+    write_diagnosis(tmp_path / "e", task="other")
+    given = [tmp_path / "d", tmp_path / "e", "--studies", study, "--about", "first", "--out", out]
+    assert script.main([str(word) for word in given]) == 0
+    first = {row["task"]: row for row in read_json_file(out)["references"]}
+    now = measured()
+    now["closeness"]["deviation"]["value"] = 0.4
+    write_diagnosis(tmp_path / "d", task="parity", now=now)
+    assert script.main([str(tmp_path / "d"), "--out", str(out)]) == 0
+    content = read_json_file(out)
+    later = {row["task"]: row for row in content["references"]}
+    assert content["about"] == "first"
+    assert later == {**first, "parity": {**first["parity"], "deviation": 0.4}}
+    assert later["parity"]["transfer"] is not None
+
+
 def test_without_direct_transfer_there_is_no_transfer(tmp_path):
     write_diagnosis(tmp_path / "d", task="parity")
     study = grid(tmp_path / "s", {"zero-shot": 20, "mtl": 50})
