@@ -15,10 +15,12 @@ from compiled_runs import answers, model_with_begin_token, opened, set_of, train
 from isogloss.cli.main import main
 from isogloss.compiling import measuring
 from isogloss.compiling.choosing import sample_of
+from isogloss.compiling.sources import candidate_sets
 from isogloss.demonstrations import schedule
 from isogloss.runs import Run, key_of
 from isogloss.scoring import option_loss, values_of
 from isogloss.tasks.splits import read_test
+from number_task import VALIDATED, write_numbers
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +129,26 @@ def test_auto_takes_the_best_on_held_out_items(tmp_path, base, run, validated, m
     assert content["chosen"] == best
     names = [f"{one['language']}/{one['id']}" for one in content["demonstrations"]]
     assert names == rows[best]["demonstrations"]
+
+
+def test_no_set_holds_the_translation_of_a_held_out_item(tmp_path, base):
+    task = write_numbers(tmp_path / "task", VALIDATED)
+    lines = [
+        json.dumps({"id": f"i{number}", "text": f"en number {number}", "label": "yes"}) + "\n"
+        for number in (*range(50, 56), *range(100, 106))
+    ]
+    with (tmp_path / "task" / "en" / "train.jsonl").open("a") as stream:
+        stream.writelines(lines)
+    run = isogloss.train(
+        task, model=base, target="tr", out=tmp_path, method="icl-dominant", demonstrations=4
+    )
+    settings = isogloss.CompileSettings(
+        str(run.folder), out=tmp_path / "out", demonstrations="auto", candidates=20
+    )
+    sets = candidate_sets(opened(run), settings, 42)
+    names = {item.id for each in sets for item in each.demonstrations}
+    assert len(sets) == 20
+    assert names == {f"i{number}" for number in range(12)}
 
 
 def test_a_file_of_solved_items(tmp_path, run):

@@ -47,6 +47,8 @@ def test_every_kind_of_run_answers_as_before(method, tmp_path, base):
     assert (content["note"] is not None) is inside
     assert (Path(content["model"]) == base) is not inside
     assert (tmp_path / "compiled" / "model").is_dir() is (method == "cl-ict-lora")
+    names = [row["name"] for row in isogloss.evaluate(made.run, baseline=True).rows()]
+    assert names == [f"{method}-compiled", "zero-shot"]
     assert made.run.record["method"]["stages"] == run.record["method"]["stages"]
 
 
