@@ -202,6 +202,11 @@ def test_an_item_costs_the_tokens_that_it_costs_zero_shot(run, compiled, monkeyp
     out = compiled.folder.parent / "again"
     content = isogloss.compile_run(run, out=out, items=4).content
     n = content["positions"]
+    limited = isogloss.evaluate(out, limit=4)
+    assert {each["id"] for each in isogloss.open_run(out).predictions} == {
+        name for name, _ in counted["compiled"]
+    }
+    assert limited.value == content["measured"]["systems"][0]["value"]
     turns = {name: each[2:] for name, each in counted.items()}  # after the warm-up
     assert [len(each) for each in turns.values()] == [4, 4, 4]
     for (a, own), (b, whole), (c, alone) in zip(*turns.values(), strict=True):

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 
 from isogloss.answering import Answering
 from isogloss.compiling.checking import save_prefix
-from isogloss.compiling.choosing import Choice, choose, sample_of
+from isogloss.compiling.choosing import Choice, choose
 from isogloss.compiling.ground import Ground, check_compilable, ground_of
 from isogloss.compiling.measuring import fitting, measure
 from isogloss.compiling.prefixing import make_prefix
@@ -123,8 +123,8 @@ def _carry_out(
     begun = time.time()
     opened, out = ground.opened, settings.out
     prefix = make_prefix(ground, choice.candidate.demonstrations)
-    asked = read_test(opened.task, opened.record["target"], seed=opened.record["seed"]).examples
-    sample = sample_of(asked, settings.items, seed=opened.record["seed"])
+    seeded, target = opened.record["seed"], opened.record["target"]
+    sample = read_test(opened.task, target, seed=seeded, limit=settings.items).examples
     items, skipped = fitting(ground, prefix, sample, how)
     kept = save_prefix(ground, prefix, items[0], out)
     measured = measure(ground, prefix, items, how) | {"skipped": skipped}
