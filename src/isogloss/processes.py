@@ -77,12 +77,14 @@ def join(device: torch.device) -> None:
 
     Raises:
         ConfigError: the environment does not say where they meet, or GPUs are too few.
+        RunError: they do not come.
     """
     missing = [name for name in MEETING if name not in os.environ]
     if missing:
         raise ConfigError(
-            f"WORLD_SIZE says {count()} processes, but {', '.join(missing)} is not set; start "
-            "several processes with accelerate launch or torchrun, or unset WORLD_SIZE"
+            f"several processes are asked (WORLD_SIZE is {count()}), but nothing says where they "
+            f"meet: found no {', '.join(missing)}; start them with accelerate launch or torchrun, "
+            "or for one process unset WORLD_SIZE and ACCELERATE_USE_FSDP"
         )
     if device.type == "cuda":
         place, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
@@ -92,8 +94,14 @@ def join(device: torch.device) -> None:
                 f"give --num_processes {there} to the launcher"
             )
         torch.cuda.set_device(place)
-    if not joined():
+    if joined():
+        return
+    try:
         distributed.init_process_group("cuda:nccl,cpu:gloo" if device.type == "cuda" else "gloo")
+    except (RuntimeError, ValueError) as error:
+        raise RunError(
+            f"process {rank()} of {count()} could not meet the others: {str(error).splitlines()[0]}"
+        ) from error
 
 
 @contextmanager

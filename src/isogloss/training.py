@@ -28,6 +28,7 @@ from isogloss.methods.cpt import prompt_answers
 from isogloss.methods.method import Method
 from isogloss.model.layers import blocks
 from isogloss.model.load import Loaded, load, resolve_device
+from isogloss.model.pieces import in_pieces
 from isogloss.model.sharding import Sharding, asked_sharding, load_in_pieces
 from isogloss.objective import Objective
 from isogloss.representation_shift import Shift, Shifter, shifting
@@ -100,6 +101,13 @@ def _together(settings: TrainSettings) -> Sharding | None:
 def _load(job: Job, sharding: Sharding | None) -> Loaded:
     """The base model, whole or in pieces."""
     settings = job.settings
+    idle = processes.count() - job.method.batch_size
+    if idle > 0 and processes.is_main():
+        print(
+            f"note: a batch has {job.method.batch_size} targets, so {idle} of "
+            f"{processes.count()} processes have nothing to do; raise --batch-size",
+            file=sys.stderr,
+        )
     if sharding is None:
         return load(settings.model, settings.loading)
     frozen = not job.method.tune.whole_model
@@ -174,6 +182,7 @@ def taught(job: Job, loaded: Loaded) -> Iterator[Trained]:
     )
     choice = _layers(method, loaded, plain) if needs else None
     described = _description(job, str(loaded.model.device), schedules)
+    described["in_pieces"] = in_pieces(loaded.model)
     counts = {"updates": [updates(own, settings) for own in steps]}
     record = job.record | described | counts | _layers_record(choice)
     weights = method.tune.start(loaded.model, _start_ids(job, episodes, loaded), seed=settings.seed)
@@ -219,6 +228,7 @@ def _description(job: Job, device: str, schedules: Sequence[Schedule]) -> Json:
         "skipped": [dataclasses.asdict(item) for s in schedules for item in s.skipped],
         "device": device,
         "processes": processes.count(),
+        "in_pieces": False,
         "versions": {"python": platform.python_version()}
         | {package: metadata.version(package) for package in PACKAGES},
         "adapter": {},

@@ -52,10 +52,19 @@ def plain_class(model: PreTrainedModel) -> type[PreTrainedModel]:
 
 
 def whole_state(model: PreTrainedModel) -> dict[str, Tensor]:
-    """All parameters and buffers whole, on the CPU: of the main process; the others get nothing."""
+    """All parameters and buffers whole, on the CPU: of the main process; the others get nothing.
+
+    A parameter that stands in several places is there once, under its first name.
+    """
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     state = get_model_state_dict(model, options=options)
-    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    first = {name for name, _ in model.named_parameters()}
+    again = {name for name, _ in model.named_parameters(remove_duplicate=False)} - first
+    return {
+        name: value
+        for name, value in state.items()
+        if isinstance(value, Tensor) and name not in again
+    }
 
 
 def piece_of(whole: Tensor, like: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from accelerate.utils import FullyShardedDataParallelPlugin
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
+from isogloss import processes
 from isogloss.errors import ConfigError
 from isogloss.model.layers import blocks
 from isogloss.model.load import Loaded, ModelOptions, load, resolve_device, resolve_dtype
@@ -32,9 +33,13 @@ class Sharding:
 def asked_sharding() -> Sharding | None:
     """What accelerate's launcher says of sharding; None where the model is whole on every device.
 
+    In one process without it, accelerate's settings are accelerate's.
+
     Raises:
         ConfigError: accelerate is asked for something that is not supported.
     """
+    if processes.count() == 1 and not _is_on("ACCELERATE_USE_FSDP"):
+        return None
     wrong = [said for name, said in INSTEAD.items() if _is_on(name)]
     if os.environ.get("ACCELERATE_MIXED_PRECISION", "no") not in ("", "no"):
         wrong.append("mixed_precision must be 'no'; give the number format with --dtype")
@@ -73,7 +78,9 @@ def load_in_pieces(name: str, options: ModelOptions, sharding: Sharding, *, froz
         IsoglossError: what `load` finds; a quantised model.
     """
     if options.quantization != "none":
-        raise ConfigError("a quantised model is not held in pieces; leave --quantization out")
+        raise ConfigError(
+            "FSDP2 cannot hold a quantised model in pieces here; leave --quantization or FSDP out"
+        )
     device = resolve_device(options.device)
     dtype: Any = str(resolve_dtype(options)).removeprefix("torch.")
     loaded = load(name, replace(options, device="cpu", dtype=dtype))
