@@ -191,19 +191,27 @@ def test_the_floor_by_hand(works):
 
 def test_the_rate_counts_both_products(works, monkeypatch):
     passes = []
-    clock = iter(range(0, 10_000))
+    clock, busy = iter(range(10_000)), iter(range(10_000))
     monkeypatch.setattr(floor.time, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(floor.time, "process_time", lambda: 2.0 * next(busy))
     monkeypatch.setattr(floor, "_pass", lambda *_: passes.append(1))
     given = works()
     rate = floor.matmul_rate(given)
     tokens = given.least_train.tokens // 3
     products = 32 * 32 * 2 + 32 * 16 * 2 + 3 * 32 * 48
-    assert rate == 4 * tokens * products * floor.COPIES, "a pass takes one tick"
+    assert rate.seconds == 4 * tokens * products * floor.COPIES, "a pass takes one tick"
+    assert rate.processor == rate.seconds / 2
     assert len(passes) >= floor.REPEATS
 
 
 def spent(seconds: float, memory: int = 10) -> dict:
-    return {"seconds": seconds, "memory": memory, "tokens": 5, "logits": 3}
+    return {
+        "seconds": seconds,
+        "processor": 3 * seconds,
+        "memory": memory,
+        "tokens": 5,
+        "logits": 3,
+    }
 
 
 def one_round(own: float, peft: float, plain: float, rate: float) -> dict:
@@ -215,7 +223,7 @@ def one_round(own: float, peft: float, plain: float, rate: float) -> dict:
             ("transformers", plain, 60),
         )
     }
-    return found | {"rate": {"rate": rate}}
+    return found | {"rate": {"seconds": rate, "processor": rate / 2}}
 
 
 def test_ratios_are_medians_of_each_rounds_ratio(works):
@@ -232,6 +240,8 @@ def test_ratios_are_medians_of_each_rounds_ratio(works):
     assert found["train_vs_peft"] == 5.0
     assert found["train_vs_transformers"] == 2.0
     assert found["train_vs_floor"] == 1.0  # of 1/1, 2/4 and 1/0.5
+    assert found["train_vs_floor_cpu"] == 1.5
+    assert found["train_vs_peft_cpu"] == 5.0
     assert found["memory_vs_peft"] == 0.25
     assert found["evaluate_vs_peft"] == 5.0
 
@@ -247,7 +257,7 @@ def test_generated_tokens_are_part_of_the_floor(works):
 
 def in_this_process(given: work.Work, name: str, number: int):
     if name == program.RATE:
-        return {"rate": 1e9}
+        return {"seconds": 1e9, "processor": 1e9}
     return program.measure(name, given, given.folder / f"{name}-{number}.safetensors")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -47,8 +48,16 @@ def _skeleton(work: Work) -> nn.Module:
         return AutoModelForCausalLM.from_config(config)
 
 
-def matmul_rate(work: Work) -> float:
-    """Operations a second of a block's matrix products, forward and for the input's gradient.
+@dataclass(frozen=True)
+class Rate:
+    """Operations a second, by the clock and by the processor's time."""
+
+    seconds: float
+    processor: float
+
+
+def matmul_rate(work: Work) -> Rate:
+    """How fast a block's matrices are multiplied, forward and for the gradient of the input.
 
     The products are as tall as the mean update of this work with demonstrations shared.
     """
@@ -61,15 +70,15 @@ def matmul_rate(work: Work) -> float:
     inputs = {width: torch.randn(tokens, width, **made) for shape in shapes for width in shape}
     count = sum(4 * tokens * weight.numel() for weight in weights)
     _pass(weights, inputs)
-    rates: list[float] = []
+    found: list[tuple[float, float]] = []
     begun = time.perf_counter()
-    while len(rates) < REPEATS or time.perf_counter() - begun < SECONDS:
+    while len(found) < REPEATS or time.perf_counter() - begun < SECONDS:
         settle()
-        start = time.perf_counter()
+        clock, processor = time.perf_counter(), time.process_time()
         _pass(weights, inputs)
         settle()
-        rates.append(count / (time.perf_counter() - start))
-    return statistics.median(rates)
+        found.append((time.perf_counter() - clock, time.process_time() - processor))
+    return Rate(*(count / statistics.median(side) for side in zip(*found, strict=True)))
 
 
 @torch.no_grad()

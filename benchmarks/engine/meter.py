@@ -33,10 +33,13 @@ STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 class Spent:
     """What a part took: seconds, bytes above the weights, and what the model was given.
 
-    `tokens` went through the blocks, padding included; `logits` are rows of the output head.
+    `processor`: seconds of all its threads, which other work on the machine moves less; those that
+    wait for each other count as busy. `tokens` went through the blocks, padding included; `logits`
+    are rows of the output head.
     """
 
     seconds: float
+    processor: float
     memory: int
     tokens: int
     logits: int
@@ -47,7 +50,7 @@ class Meter:
     """Measures one part of a program, from the moment that its model is loaded."""
 
     def __init__(self) -> None:
-        self.seconds = 0.0
+        self.seconds = self.processor = 0.0
         self.tokens = self.logits = self.base = self.most = 0
 
     def watch(self, model: PreTrainedModel) -> None:
@@ -63,15 +66,17 @@ class Meter:
     def timed(self) -> Iterator[None]:
         """What is inside counts."""
         settle()
-        begun = time.perf_counter()
+        clock, processor = time.perf_counter(), time.process_time()
         yield
         settle()
-        self.seconds += time.perf_counter() - begun
+        self.seconds += time.perf_counter() - clock
+        self.processor += time.process_time() - processor
         self.most = max(self.most, peak())
 
     def spent(self) -> Spent:
         """What was measured so far."""
-        return Spent(self.seconds, max(0, self.most - self.base), self.tokens, self.logits)
+        memory = max(0, self.most - self.base)
+        return Spent(self.seconds, self.processor, memory, self.tokens, self.logits)
 
     def _count_tokens(self, module: nn.Module, given: Any, named: Any) -> None:
         hidden = given[0] if given else named["hidden_states"]

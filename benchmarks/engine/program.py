@@ -53,7 +53,7 @@ def main() -> None:
     if given.asked.threads:
         torch.set_num_threads(given.asked.threads)
     if settings.name == RATE:
-        found: dict[str, Any] = {"rate": matmul_rate(given)}
+        found: dict[str, Any] = dataclasses.asdict(matmul_rate(given))
     else:
         found = measure(settings.name, given, settings.out.with_suffix(".safetensors"))
     settings.out.write_text(json.dumps(found), encoding="utf-8")

@@ -65,10 +65,10 @@ def environment(threads: int = 0) -> dict[str, str]:
 
 
 def _described(found: Measured) -> str:
-    if "rate" in found:
-        return f"{found['rate'] / 1e9:.1f} billion operations a second"
+    if "train" not in found:
+        return f"{found['seconds'] / 1e9:.1f} billion operations a second"
     parts = [
-        f"{part} {found[part]['seconds']:.2f} s, {found[part]['tokens']} tokens, "
+        f"{part} {found[part]['seconds']:.2f} s ({found[part]['processor']:.2f} of the processor), "
         f"{found[part]['memory'] / 1e6:.0f} MB"
         for part in ("train", "evaluate")
     ]
