@@ -102,6 +102,19 @@ def test_joined_requests_get_what_each_gets_alone(parity):
             assert one.log_probabilities == pytest.approx(other.log_probabilities, abs=1e-4)
 
 
+def test_no_asked_item_demonstrates_another(parity):
+    """Whatever its place in the request, an item's id is left out of all sets of the request."""
+    taken = [f"i{n}" for n in range(6)]
+    records = [Record("items", n, {"id": name, "text": f"tr {n}"}) for n, name in enumerate(taken)]
+    opened = open_finished(str(parity.folder), model=None, data=None, dtype=None)
+    with predicting.answering(opened, PredictSettings(str(parity.folder))) as answerer:
+        for order in (records, records[::-1]):
+            asked = answerer.asked(predicting.parse_items(opened, order))
+            shown = {item.id for group in asked.groups for item in group.demonstrations}
+            assert shown <= {f"i{n}" for n in range(6, 10)}
+            assert len(shown) > 1
+
+
 def test_what_is_remembered_does_not_grow(parity, monkeypatch):
     monkeypatch.setattr("isogloss.encoding.KEPT_PIECES", 7)
     opened = open_finished(str(parity.folder), model=None, data=None, dtype=None)

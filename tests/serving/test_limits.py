@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -83,26 +84,41 @@ def test_what_takes_too_long_is_given_up_and_leaves_the_queue(run, threads):
     assert "waited" not in model.seen
 
 
-def test_a_body_is_read_up_to_its_limit(run):
-    large = {"text": "x" * 3000}
-    headers = {"Content-Type": "application/json"}
-
-    def pieces():
-        yield b'{"text": "'
-        for _ in range(5):
-            yield b"x" * 1000
-        yield b'"}'
-
+def test_a_body_has_a_largest_size(run):
     with stand_in(run, max_body_kb=2) as (client, model):
-        announced = client.post("/v1/predict", json=large)
-        unannounced = client.post("/v1/predict", content=pieces(), headers=headers)
+        large = client.post("/v1/predict", json={"text": "x" * 3000})
         small = client.post("/v1/predict", json={"text": "x" * 1900})
-    for reply in (announced, unannounced):
-        assert reply.status_code == 413
-        assert reply.json()["error"]["code"] == "body_too_large"
-        assert "2 KiB" in reply.json()["error"]["message"]
+    assert large.status_code == 413
+    assert large.json()["error"]["code"] == "body_too_large"
+    assert "2 KiB" in large.json()["error"]["message"]
     assert small.status_code == 200
     assert model.batches == [["x" * 1900]]
+
+
+@pytest.mark.parametrize(("pieces", "status"), [(3, 413), (1, 400)])
+def test_a_body_of_no_announced_length_is_read_up_to_its_limit(run, pieces, status):
+    """Three pieces of 900 bytes are too much for 2 KiB, and a fourth is not asked for."""
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/predict",
+        "query_string": b"",
+        "headers": [(b"content-type", b"application/json")],
+    }
+    asked, sent = [], []
+
+    async def receive():
+        asked.append(1)
+        return {"type": "http.request", "body": b"x" * 900, "more_body": len(asked) < pieces + 1}
+
+    async def send(message):
+        sent.append(message)
+
+    with stand_in(run, max_body_kb=2) as (client, model):
+        asyncio.run(client.app(scope, receive, send))
+    assert sent[0]["status"] == status
+    assert len(asked) == (3 if status == 413 else 2)
+    assert model.batches == []
 
 
 def test_only_json_is_taken(run):
