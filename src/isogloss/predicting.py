@@ -7,6 +7,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, final
 
 from isogloss import processes
@@ -163,11 +164,17 @@ class Answerer:
             for number, request in enumerate(requests)
         ]
 
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        """The ids of the training items."""
+        return frozenset(
+            item.id for item in (*self.opened.split.dominant, *self.opened.split.target)
+        )
+
     def _pool(self, examples: Sequence[Example]) -> Pool:
         """The training items without the items themselves and their translations."""
         split = self.opened.split
-        known = {item.id for item in (*split.dominant, *split.target)}
-        asked = frozenset(example.id for example in examples) & known
+        asked = frozenset(example.id for example in examples) & self._known
         if asked not in self._pools:
             if len(self._pools) >= POOLS:
                 del self._pools[next(iter(self._pools))]

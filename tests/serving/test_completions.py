@@ -206,18 +206,6 @@ def peft_texts(opened, prompts, steps):
     return [tokenizer.decode(ids, skip_special_tokens=True) for ids in written]
 
 
-@pytest.mark.parametrize("method", ["mtl-lora", "mtl", "prefix-tuning", "cpt", "icl-mixed"])
-def test_every_kind_of_run_completes(train, method):
-    steps = {} if method != "icl-mixed" else {"max_steps": None, "epochs": None}
-    more = {"demonstrations": 2} if method == "cpt" else {}
-    run = train(method, **steps, **more)
-    with served(run, wait_ms=200, batch_size=3) as client:
-        alone = [complete(client, text, max_tokens=5)["choices"][0]["text"] for text in PROMPTS]
-        together = complete(client, PROMPTS, max_tokens=5)["choices"]
-    assert [one["text"] for one in together] == alone
-    assert all(alone)
-
-
 def test_completions_and_predictions_wait_in_one_queue(run):
     wanted = isogloss.predict(run, [{"text": "tr 7"}])[0].entry()
     with served(run, wait_ms=100) as client:

@@ -13,6 +13,7 @@ from serving_runs import ask, at_once, served
 from xcopa_files import write_xcopa
 
 TEXTS = [f"tr {'so ' * (n % 4)}{n}" for n in range(60, 66)]
+PROMPTS = ["The man", "Adam musluğu açtı. Kız", "yes"]
 SPAN = """name: colour
 kind: span
 dominant: en
@@ -59,20 +60,28 @@ def same(entry: dict, wanted: dict) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_as_predict_whatever_the_batch(train, method):
-    """One item a request, all requests at once, against one call of predict for each."""
+    """One item a request, all requests at once, against one call of predict for each.
+
+    Of every kind of run; each completes texts too, as alone.
+    """
     run = train(method, **METHODS[method])
     wanted = [isogloss.predict(run, [{"text": text}])[0].entry() for text in TEXTS]
     assert len({json.dumps(one["log_probabilities"]) for one in wanted}) == len(TEXTS)
     with served(run, wait_ms=200, batch_size=4) as client:
         replies = at_once([partial(ask, client, text) for text in TEXTS])
+        counted = client.app.state.service.metrics.registry.get_sample_value
+        assert counted("isogloss_batch_requests_count") < len(TEXTS), "some came together"
+        assert counted("isogloss_batch_items_sum") == len(TEXTS)
+        texts = partial(client.post, "/v1/completions")
+        bodies = [{"model": run.name, "prompt": p, "max_tokens": 5} for p in (*PROMPTS, PROMPTS)]
+        *alone, together = [texts(json=body).json()["choices"] for body in bodies]
+    assert [one["text"] for one in together] == [one["text"] for (one,) in alone]
+    assert all(one["text"] for one in together)
     assert [reply.status_code for reply in replies] == [200] * len(TEXTS)
     for reply, entry in zip(replies, wanted, strict=True):
         assert reply.json()["run"] == run.name
         (found,) = reply.json()["predictions"]
         same(found, entry)
-    counted = client.app.state.service.metrics.registry.get_sample_value
-    assert counted("isogloss_batch_requests_count") < len(TEXTS), "some were computed together"
-    assert counted("isogloss_batch_items_sum") == len(TEXTS)
 
 
 @pytest.mark.parametrize("architecture", ["gemma3"])

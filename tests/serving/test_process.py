@@ -27,7 +27,7 @@ from refusing import refused
 TOKEN = "a-token-of-some-length"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 SOURCE = str(Path(isogloss.__file__).parents[1])
-LONG = 1500  # tokens: some seconds
+LONG = 600  # tokens: a second or more
 
 
 @pytest.fixture(scope="module")

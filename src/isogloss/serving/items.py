@@ -29,14 +29,7 @@ def examples_of(
         message = f"{len(given)} items are given, but a request may have at most {most}"
         raise Refused(400, message, code="too_many_items")
     problems: list[Problem] = []
-    records = []
-    for number, item in enumerate(given, start=1):
-        if isinstance(item, dict):
-            problems += _unsound(number, item)
-            records.append(Record(FILE, number, item))
-        else:
-            expected = "an object with the task's fields"
-            problems.append(Problem(FILE, described(item), expected, number))
+    records = _records(given, problems)
     try:
         examples = tuple(parse_items(opened, records, language))
     except ConfigError as error:
@@ -49,6 +42,18 @@ def examples_of(
         problems.sort(key=lambda problem: problem.line or 0)
         raise invalid(problems, 422, "invalid_items")
     return examples
+
+
+def _records(given: list[Any], problems: list[Problem]) -> list[Record]:
+    records = []
+    for number, item in enumerate(given, start=1):
+        if isinstance(item, dict):
+            problems += _unsound(number, item)
+            records.append(Record(FILE, number, item))
+        else:
+            expected = "an object with the task's fields"
+            problems.append(Problem(FILE, described(item), expected, number))
+    return records
 
 
 def invalid(problems: list[Problem], status: int, code: str) -> Refused:
