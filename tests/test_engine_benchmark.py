@@ -387,6 +387,18 @@ def test_growth_says_what_an_item_more_takes():
     assert last.startswith("| 300 | 2.00 | 1.5 | 2.50 |")
 
 
+def test_a_peak_is_seen_and_can_be_reset():
+    if not meter.RESET.is_file():
+        pytest.skip("only Linux lets a process reset its peak")
+    meter.reset_peak()
+    before = meter.peak()
+    block = bytearray(64_000_000)
+    assert meter.peak() > before + 50_000_000
+    del block
+    meter.reset_peak()
+    assert meter.peak() < before + 30_000_000
+
+
 def test_growth_writes_as_many_items_as_are_asked(tmp_path):
     growth.write(tmp_path, 30, growth.Settings())
     counts = [

@@ -52,15 +52,17 @@ class Meter:
     def __init__(self) -> None:
         self.seconds = self.processor = 0.0
         self.tokens = self.logits = self.base = self.most = 0
+        self.gpu = False
 
     def watch(self, model: PreTrainedModel) -> None:
         """Count what this model is given; its weights as they lie now are the base of memory."""
+        self.gpu = model.device.type == "cuda"
         _warm(model)
         blocks(model)[0].register_forward_pre_hook(self._count_tokens, with_kwargs=True)
         model.get_output_embeddings().register_forward_hook(self._count_logits)
         give_back()
-        self.base = held()
-        reset_peak()
+        self.base = held(gpu=self.gpu)
+        reset_peak(gpu=self.gpu)
 
     @contextmanager
     def timed(self) -> Iterator[None]:
@@ -71,7 +73,7 @@ class Meter:
         settle()
         self.seconds += time.perf_counter() - clock
         self.processor += time.process_time() - processor
-        self.most = max(self.most, peak())
+        self.most = max(self.most, peak(gpu=self.gpu))
 
     def spent(self) -> Spent:
         """What was measured so far."""
@@ -113,16 +115,16 @@ def settle() -> None:
         torch.cuda.synchronize()
 
 
-def held() -> int:
+def held(*, gpu: bool = False) -> int:
     """Bytes held now."""
-    if torch.cuda.is_available():
+    if gpu:
         return int(torch.cuda.memory_allocated())
     return _status("VmRSS") if STATUS.is_file() else peak()
 
 
-def peak() -> int:
+def peak(*, gpu: bool = False) -> int:
     """The most bytes held since the last reset."""
-    if torch.cuda.is_available():
+    if gpu:
         return int(torch.cuda.max_memory_allocated())
     if STATUS.is_file():
         return _status("VmHWM")
@@ -130,9 +132,9 @@ def peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def reset_peak() -> None:
+def reset_peak(*, gpu: bool = False) -> None:
     """Begin counting the peak anew, where that can be done."""
-    if torch.cuda.is_available():
+    if gpu:
         torch.cuda.reset_peak_memory_stats()
     elif RESET.is_file():
         RESET.write_text("5")
