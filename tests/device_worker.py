@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import sys
@@ -52,6 +53,7 @@ def failing(arguments: list[str], how: str, at: int, environment: Mapping[str, s
 
 
 def _prepare(environment: Mapping[str, str]) -> None:
+    faulthandler.dump_traceback_later(300, exit=True)  # a hang is a failure
     torch.set_num_threads(1)
     os.environ.update(environment)
 
