@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from conftest import byte_level_tokenizer, sentencepiece_tokenizer
 from isogloss.encoding import Encoder
@@ -121,3 +122,26 @@ def test_a_saved_tokenizer_encodes_the_same(tmp_path, encoder):
     encoder.tokenizer.save_pretrained(tmp_path)
     again = Encoder(AutoTokenizer.from_pretrained(tmp_path), encoder.vocabulary, 3)
     assert again.demonstration_set([FIRST]) == encoder.demonstration_set([FIRST])
+
+
+def test_the_text_of_a_sequence_spells_its_ids(encoder):
+    """Begin token, solved samples and target; the soft prompt is no text."""
+    text = encoder.text([FIRST, SECOND], TARGET)
+    begin = encoder.tokenizer.bos_token or ""
+    solved = "".join(one.input + one.answer + "\n\n" for one in (FIRST, SECOND))
+    assert text == begin + solved + TARGET.input
+    assert encoder.text([FIRST, SECOND]) == begin + solved
+    assert encoder.text([]) == begin
+    front = encoder.demonstration_set([FIRST, SECOND])
+    assert decoded(encoder, [*front.ids, *encoder.target(TARGET, 2).ids]) == text
+
+
+def test_a_blank_line_without_a_token_is_spelled_by_the_end_token():
+    core = Tokenizer(models.WordLevel({"<unk>": 0, "</s>": 1, "a": 2}, unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    words = PreTrainedTokenizerFast(tokenizer_object=core, unk_token="<unk>", eos_token="</s>")
+    encoder = Encoder(words, 3, prompt_length=2)
+    text = encoder.text([FIRST], SECOND)
+    assert "</s>Premise" in text
+    ids = [*encoder.demonstration_set([FIRST]).ids[2:], *encoder.target(SECOND, 1).ids]
+    assert words(text)["input_ids"] == ids

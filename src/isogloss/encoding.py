@@ -100,8 +100,7 @@ class Encoder:
         """
         ids = list(range(self.vocabulary, self.vocabulary + self.prompt_length))
         prompt = Span(0, len(ids))
-        if not self.chat and not self.solved:
-            ids += self._begin()
+        ids += self._begin()
         inputs, answers = [], []
         frames = self._frames_for(self.solved + len(demonstrations))[self.solved :]
         for sample, frame in zip(demonstrations, frames, strict=False):
@@ -127,6 +126,21 @@ class Encoder:
         options = tuple(self._answer(sample, text, frame)[:-1] for text in sample.options)
         return EncodedTarget(sample.id, sample.language, tuple(ids), span, answer, options)
 
+    def text(self, demonstrations: Sequence[Rendered], target: Rendered | None = None) -> str:
+        """What these samples' ids spell, control tokens by their names: without the soft prompt.
+
+        Without a target it is the text of the demonstrations, begin token included.
+        """
+        frames = self._frames_for(self.solved + len(demonstrations))[self.solved :]
+        text = str(self.tokenizer.bos_token) if self._begin() else ""
+        for sample, frame in zip(demonstrations, frames, strict=False):
+            answer = sample.answer.strip() if self.chat else sample.answer
+            text += frame.before + sample.input + frame.between + answer
+            text += frame.after if self._piece(frame.after, special=True) else self._ended()[0]
+        if target is not None:
+            text += frames[-1].before + target.input + frames[-1].between
+        return text
+
     @property
     def end(self) -> int:
         """The token that ends an answer."""
@@ -147,6 +161,8 @@ class Encoder:
 
     def _begin(self) -> tuple[int, ...]:
         """The begin token, where this tokenizer puts one in front of plain text."""
+        if self.chat or self.solved:
+            return ()
         begin = self.tokenizer.bos_token_id
         natural = self.tokenizer("a")["input_ids"]
         return (begin,) if begin is not None and natural and natural[0] == begin else ()
@@ -157,11 +173,15 @@ class Encoder:
     def _frame(self, text: str) -> tuple[int, ...]:
         ids = self._piece(text, special=True)
         if text == SEPARATOR and not ids:  # a word-level tokenizer may drop blank lines
-            end = self.tokenizer.eos_token_id
-            if end is None:
-                raise ModelError("this tokenizer has no token for a blank line and no end token")
-            return (int(end),)
+            return (self._ended()[1],)
         return ids
+
+    def _ended(self) -> tuple[str, int]:
+        """The end token's name and id, for where a blank line has no token."""
+        end = self.tokenizer.eos_token_id
+        if end is None:
+            raise ModelError("this tokenizer has no token for a blank line and no end token")
+        return str(self.tokenizer.eos_token), int(end)
 
     def _piece(self, text: str, *, special: bool) -> tuple[int, ...]:
         key = (text, special)

@@ -47,13 +47,17 @@ class PromptedEmbedding(nn.Module):
         assert isinstance(weight, Tensor), "an embedding has a weight"
         return weight
 
+    def table(self) -> Tensor:
+        """The prompt's vectors, (m, width): rows for the ids V, V+1, ..."""
+        return self.vectors(self.prompt) if self.vectors else self.prompt
+
     def forward(self, ids: Tensor) -> Tensor:
         """(rows, tokens) ids to (rows, tokens, width) vectors."""
         self.place = place = ids - self.vocabulary
         is_prompt = place >= 0
         plain: Tensor = self.own(ids.masked_fill(is_prompt, 0))
         # F.embedding, not indexing: its backward adds in a fixed order, so runs repeat bit for bit.
-        table = self.vectors(self.prompt) if self.vectors else self.prompt
+        table = self.table()
         rows = nn.functional.embedding(place.clamp(0, len(table) - 1), table)
         return torch.where(is_prompt[..., None], rows.to(plain.dtype), plain)
 
