@@ -63,6 +63,7 @@ ORDER = (
     "experiments",
     "comparing",
     "card",
+    "exporting",
     "api",
     "__init__",
     "lab",

@@ -8,7 +8,17 @@
 from __future__ import annotations
 
 from isogloss.answering import Prediction
-from isogloss.api import compare, compile_run, diagnose, evaluate, layers, predict, report, train
+from isogloss.api import (
+    compare,
+    compile_run,
+    diagnose,
+    evaluate,
+    export,
+    layers,
+    predict,
+    report,
+    train,
+)
 from isogloss.comparing.comparing import Compared
 from isogloss.compiling.compiling import CompiledRun
 from isogloss.corpus import LayerChoice
@@ -22,6 +32,7 @@ from isogloss.errors import (
     RunError,
 )
 from isogloss.evaluating import Scores
+from isogloss.exporting.exporting import Exported
 from isogloss.methods.method import Method, Stage
 from isogloss.methods.published import cl_icp, cl_icp_s
 from isogloss.methods.registry import METHODS
@@ -33,6 +44,7 @@ from isogloss.settings import (
     CompileSettings,
     DiagnoseSettings,
     EvaluateSettings,
+    ExportSettings,
     LayersSettings,
     PredictSettings,
     TrainSettings,
@@ -54,6 +66,8 @@ __all__ = [
     "Diagnosis",
     "EvaluateSettings",
     "Example",
+    "ExportSettings",
+    "Exported",
     "IsoglossError",
     "LayerChoice",
     "LayersSettings",
@@ -79,6 +93,7 @@ __all__ = [
     "compile_run",
     "diagnose",
     "evaluate",
+    "export",
     "layers",
     "list_runs",
     "load",

@@ -18,6 +18,8 @@ from isogloss.diagnosing import diagnosis as diagnosing
 from isogloss.diagnosing.diagnosis import Diagnosis
 from isogloss.errors import ConfigError, suggestion
 from isogloss.evaluating import Scores
+from isogloss.exporting import exporting
+from isogloss.exporting.exporting import Exported
 from isogloss.reporting import making
 from isogloss.reporting.making import Report, ReportOptions
 from isogloss.runs import Run
@@ -26,6 +28,7 @@ from isogloss.settings import (
     CompileSettings,
     DiagnoseSettings,
     EvaluateSettings,
+    ExportSettings,
     LayersSettings,
     PredictSettings,
     TrainSettings,
@@ -157,6 +160,16 @@ def report(*runs: Run | str | Path, out: str | Path = "report", **options: Any) 
             raise ConfigError(f"no setting '{name}'{suggestion(name, known)}")
     folders = [Path(_folder(run)) for run in runs]
     return making.report(folders, Path(out), ReportOptions(**options))
+
+
+def export(run: Run | str | Path, *, out: str | Path, **options: Any) -> Exported:
+    """Write what a run learnt as a plain model folder; `options` are those of `ExportSettings`.
+
+    Raises:
+        IsoglossError: the run cannot be exported so, or the folder cannot be written.
+    """
+    named = {"run": _folder(run), "out": Path(out)}
+    return exporting.export(settings_from(ExportSettings, named | _paths(options)))
 
 
 def _folder(run: Run | str | Path) -> str:

@@ -558,6 +558,45 @@ class CompareSettings:
                 raise ConfigError(f"{name} has {twice} twice")
 
 
+@dataclass(frozen=True)
+class ExportSettings:
+    """Write what a run learnt as a plain model folder, for servers that know nothing of Isogloss.
+
+    LoRA, DoRA and full tuning become a whole model; a soft prompt becomes rows of the vocabulary
+    (--vocabulary-rows).
+    """
+
+    run: tyro.conf.Positional[str]
+    """Run folder."""
+    out: Path
+    """Folder to write; there must be none of that name."""
+    vocabulary_rows: bool = False
+    """Write a soft prompt as tokens added to the vocabulary, to be put in front of a text."""
+    untie: bool = False
+    """Give a head that is tied to the embedding rows of its own: a larger file (see the docs)."""
+    keep_begin: bool = False
+    """Leave the tokenizer its habit of putting a begin token in front of every text."""
+    model: str | None = None
+    """The run's model, where it has moved; another model is refused."""
+    data: str | None = None
+    """The task's data, where it has moved."""
+    dtype: Dtype | None = None
+    """Number format to write (the run's by default)."""
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda, cuda:N."""
+    json: bool = False
+    """Print one JSON object, the content of export.json, and nothing else on standard output."""
+
+    def __post_init__(self) -> None:
+        _check_choices(self)
+        for name in ("untie", "keep_begin"):
+            if getattr(self, name) and not self.vocabulary_rows:
+                raise ConfigError(
+                    f"{name.replace('_', ' ')} is about added rows of the vocabulary; "
+                    "give --vocabulary-rows with it"
+                )
+
+
 S = TypeVar(
     "S",
     TrainSettings,
@@ -568,6 +607,7 @@ S = TypeVar(
     DiagnoseSettings,
     ReproduceSettings,
     CompareSettings,
+    ExportSettings,
 )
 
 

@@ -20,6 +20,7 @@ from isogloss.cli import (
     compile,
     diagnose,
     evaluate,
+    export,
     lab,
     layers,
     listings,
@@ -38,6 +39,7 @@ from isogloss.settings import (
     CompileSettings,
     DiagnoseSettings,
     EvaluateSettings,
+    ExportSettings,
     LayersSettings,
     PredictSettings,
     ReproduceSettings,
@@ -57,6 +59,7 @@ Command = (
     | Annotated[ReproduceSettings, tyro.conf.subcommand("reproduce")]
     | Annotated[report.ReportSettings, tyro.conf.subcommand("report")]
     | Annotated[card.CardCommand, tyro.conf.subcommand("card")]
+    | Annotated[ExportSettings, tyro.conf.subcommand("export")]
     | Annotated[quickstart.QuickstartSettings, tyro.conf.subcommand("quickstart")]
     | Annotated[lab.LabSettings, tyro.conf.subcommand("lab")]
     | Annotated[tasks.TasksSettings, tyro.conf.subcommand("tasks")]
@@ -78,6 +81,7 @@ VERBS: dict[type, Callable[[Any], None]] = {
     ReproduceSettings: reproduce.run,
     report.ReportSettings: report.run,
     card.CardCommand: card.run,
+    ExportSettings: export.run,
     quickstart.QuickstartSettings: quickstart.run,
     lab.LabSettings: lab.run,
     tasks.TasksSettings: tasks.run,

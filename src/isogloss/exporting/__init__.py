@@ -1,0 +1,1 @@
+"""What a run learnt as a plain model folder, for servers that know nothing of Isogloss."""
