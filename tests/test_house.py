@@ -39,6 +39,7 @@ ORDER = (
     "corpus",
     "objective",
     "jobs",
+    "placing",
     "staging",
     "joint",
     "learning",

@@ -14,7 +14,7 @@ from torch import nn
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 import isogloss
-from isogloss import learning, training
+from isogloss import learning, placing, training
 from isogloss.cli.main import main
 from isogloss.demonstrations.pairs import pair_batches, translation_pairs
 from isogloss.errors import ConfigError, DataError, RunError
@@ -366,7 +366,7 @@ def test_without_shared_ids_it_is_refused_before_a_model_is_loaded(
     model, tmp_path, monkeypatch, capsys
 ):
     task = parity_task(tmp_path / "task", dominant=range(12), target=range(20, 28))
-    monkeypatch.setattr(training, "load", None)
+    monkeypatch.setattr(placing, "load", None)
     out = tmp_path / "runs"
     given = ["--model", str(model), "--target", "tr", "--method", "shifcon", "--out", str(out)]
     assert main(["train", str(task), *given]) == 2

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import isogloss
-from isogloss import staging, training
+from isogloss import placing, staging, training
 from isogloss.errors import ConfigError
 from isogloss.learning import COMPLETE, last_checkpoint
 from isogloss.methods.method import Stage
@@ -409,8 +409,8 @@ def test_the_second_stage_starts_from_the_end_of_the_first(task, model_folder, t
 
 
 def test_training_leaves_the_base_model_as_it_was(task, model_folder, tmp_path, monkeypatch):
-    real, seen = training.load, []
-    monkeypatch.setattr(training, "load", lambda *given: (seen.append(real(*given)), seen[-1])[1])
+    real, seen = placing.load, []
+    monkeypatch.setattr(placing, "load", lambda *given: (seen.append(real(*given)), seen[-1])[1])
     run = trained(task, model_folder("gemma3"), tmp_path, "mtl", epochs=1, learning_rate=1e-3)
     (loaded,) = seen
     before = load_file(model_folder("gemma3") / "model.safetensors")

@@ -8,10 +8,9 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
@@ -27,10 +26,10 @@ from isogloss.methods.contrast import contrast_layers
 from isogloss.methods.cpt import prompt_answers
 from isogloss.methods.method import Method
 from isogloss.model.layers import blocks
-from isogloss.model.load import Loaded, load, resolve_device
+from isogloss.model.load import Loaded
 from isogloss.model.pieces import in_pieces
-from isogloss.model.sharding import Sharding, asked_sharding, load_in_pieces
 from isogloss.objective import Objective
+from isogloss.placing import claimed_by_main, meet, place
 from isogloss.representation_shift import Shift, Shifter, shifting
 from isogloss.runs import (
     ADAPTER,
@@ -40,7 +39,6 @@ from isogloss.runs import (
     Json,
     Run,
     cannot_go_on,
-    claimed,
     clear_folder,
     file_digest,
     key_of,
@@ -67,7 +65,7 @@ def train(settings: TrainSettings, settle: Settle | None = None) -> Run:
         IsoglossError: anything about the settings, data, model or disk that stops the work.
     """
     assert settle or not settings.choose, "isogloss.selecting.train chooses among candidates"
-    sharding = _together(settings)
+    sharding = meet(settings)
     with processes.in_step():
         job = prepare(settings)
         processes.check_same(job.record["key"], "settings, data or model files")
@@ -75,51 +73,22 @@ def train(settings: TrainSettings, settle: Settle | None = None) -> Run:
             return job.run
         try:
             needed = job.method.stages or settings.choose
-            loaded = _load(job, sharding) if needed else None
-            with _claimed_by_main(job.run.folder):
-                if _is_done(job):
-                    return job.run  # by another run of the command, which was waited for
-                settled = settle(job, loaded) if settle else job
-                if loaded and job.method.stages:
-                    _carry_out(settled, loaded)
-                elif processes.is_main():
-                    _write_down(settled)
-                processes.wait()
+            loaded = place(job, sharding) if needed else None
+            with claimed_by_main(job.run.folder):
+                if not _is_done(job):  # by another command, which was waited for
+                    _work(settle(job, loaded) if settle else job, loaded)
         except (OSError, SafetensorError) as error:
             raise cannot_go_on(job.run.folder, error) from error
-        return job.run
+    return job.run
 
 
-def _together(settings: TrainSettings) -> Sharding | None:
-    """Meet the other processes, if there are any; how the model is to be held in pieces."""
-    sharding = asked_sharding()
-    if sharding or processes.count() > 1:
-        processes.join(resolve_device(settings.device))
-    return sharding
-
-
-def _load(job: Job, sharding: Sharding | None) -> Loaded:
-    """The base model, whole or in pieces."""
-    settings = job.settings
-    idle = processes.count() - job.method.batch_size
-    if idle > 0 and processes.is_main():
-        print(
-            f"note: a batch has {job.method.batch_size} targets, so {idle} of "
-            f"{processes.count()} processes have nothing to do; raise --batch-size",
-            file=sys.stderr,
-        )
-    if sharding is None:
-        return load(settings.model, settings.loading)
-    frozen = not job.method.tune.whole_model
-    return load_in_pieces(settings.model, settings.loading, sharding, frozen=frozen)
-
-
-@contextmanager
-def _claimed_by_main(folder: Path) -> Iterator[None]:
-    """The run's folder held by the main process, and the others waiting until it is."""
-    with claimed(folder) if processes.is_main() else nullcontext():
-        processes.wait()
-        yield
+def _work(job: Job, loaded: Loaded | None) -> None:
+    """Train what there is to train, and have the run's folder whole."""
+    if loaded and job.method.stages:
+        _carry_out(job, loaded)
+    elif processes.is_main():
+        _write_down(job)
+    processes.wait()
 
 
 def _is_done(job: Job) -> bool:

@@ -20,14 +20,23 @@ INSTEAD = {  # what else accelerate can be asked for, and what does it here
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed is not supported; take FSDP2 (fsdp_version: 2)",
     "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM is not supported; take FSDP2 (fsdp_version: 2)",
     "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism config is not supported; leave it out",
+    "FSDP_OFFLOAD_PARAMS": "fsdp_offload_params must be false",
+    "FSDP_ACTIVATION_CHECKPOINTING": (
+        "fsdp_activation_checkpointing must be false; give --gradient-checkpointing"
+    ),
 }
 
 
 @dataclass(frozen=True)
 class Sharding:
-    """How a model is held in pieces; with `reshard` a block's are let go after its forward pass."""
+    """How a model is to be held in pieces.
+
+    With `reshard` a block's are let go after its forward pass. `one_reads` is what accelerate was
+    asked and is not done here: that one process reads the model for all.
+    """
 
     reshard: bool = True
+    one_reads: bool = False
 
 
 def asked_sharding() -> Sharding | None:
@@ -38,34 +47,26 @@ def asked_sharding() -> Sharding | None:
     Raises:
         ConfigError: accelerate is asked for something that is not supported.
     """
-    if processes.count() == 1 and not _is_on("ACCELERATE_USE_FSDP"):
+    pieces = _is_on("ACCELERATE_USE_FSDP")
+    if processes.count() == 1 and not pieces:
         return None
     wrong = [said for name, said in INSTEAD.items() if _is_on(name)]
     if os.environ.get("ACCELERATE_MIXED_PRECISION", "no") not in ("", "no"):
         wrong.append("mixed_precision must be 'no'; give the number format with --dtype")
     if os.environ.get("ACCELERATE_DYNAMO_BACKEND", "no").lower() not in ("", "no"):
         wrong.append("dynamo_backend must be 'no'")
-    if not _is_on("ACCELERATE_USE_FSDP"):
-        return _or_refused(wrong, None)
-    if os.environ.get("FSDP_VERSION", "1") != "2":
+    if pieces and os.environ.get("FSDP_VERSION", "1") != "2":
         wrong.append("fsdp_version must be 2")
-        return _or_refused(wrong, None)
+    if wrong:
+        raise ConfigError("accelerate's settings: " + "; ".join(wrong))
+    if not pieces:
+        return None
     plugin = FullyShardedDataParallelPlugin()
-    if _is_on("FSDP_OFFLOAD_PARAMS"):
-        wrong.append("fsdp_offload_params must be false")
-    if plugin.activation_checkpointing:
-        wrong.append("fsdp_activation_checkpointing must be false; give --gradient-checkpointing")
-    return _or_refused(wrong, Sharding(bool(plugin.reshard_after_forward)))
+    return Sharding(bool(plugin.reshard_after_forward), bool(plugin.cpu_ram_efficient_loading))
 
 
 def _is_on(name: str) -> bool:
     return os.environ.get(name, "").lower() in ("1", "true", "yes")
-
-
-def _or_refused(wrong: list[str], found: Sharding | None) -> Sharding | None:
-    if wrong:
-        raise ConfigError("accelerate's settings: " + "; ".join(wrong))
-    return found
 
 
 def load_in_pieces(name: str, options: ModelOptions, sharding: Sharding, *, frozen: bool) -> Loaded:
