@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from isogloss import training
+from isogloss import placing, training
 from isogloss.errors import RunError
 from isogloss.runs import claimed
 from isogloss.settings import TrainSettings
@@ -97,7 +97,7 @@ def test_two_who_want_the_same_run_train_it_once(model_folder, tmp_path, monkeyp
         both.wait()  # neither has begun to train when the other wants to
         return "model"
 
-    monkeypatch.setattr(training, "load", load)
+    monkeypatch.setattr(placing, "load", load)
     monkeypatch.setattr(training, "_carry_out", slowly)
     threads = [
         threading.Thread(target=lambda: runs.append(training.train(settings))) for _ in range(2)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from isogloss.alignment.gradient_alignment import aligned, ceiling
+from isogloss.alignment.gradient_alignment import aligned, ceiling, excess
 from isogloss.alignment.pair_draws import Draws
 
 Key = tuple[str, str]
@@ -313,7 +313,7 @@ def test_intervals_are_those_of_a_bootstrap_over_item_ids():
         ids = draws.integers(count, size=count)
         drawn = {f"i{n}": int((ids == n).sum()) for n in range(count)}
         for name, value in twin(first, second, *named, drawn).items():
-            resampled[name].append(value)
+            resampled[name].append(max(-1.0, min(1.0, value)) if name == "cosine" else value)
     found = aligned(first, second, *named, seed=1, resamples=2000)
     for name in MEASURES:
         one, twins = getattr(found, name), numpy.array(resampled[name])
@@ -350,6 +350,18 @@ def test_few_items_intervals_hold_their_numbers():
     for name in ("inner", "cosine", "pairwise"):
         one = getattr(found, name)
         assert one.low <= one.value <= one.high, name
+
+
+def test_a_cosine_s_interval_is_one_of_cosines():
+    """Gradients that are noise alone: a draw's freed norms come near 0."""
+    for seed in range(5):
+        source = torch.Generator().manual_seed(seed)
+        first, second, shuffled = (torch.randn(8, 30, generator=source) for _ in range(3))
+        named = keys("en", range(8)), keys("tr", range(8))
+        one = aligned(first, second, *named, seed=1, resamples=500).cosine
+        assert -1 <= one.low < one.high <= 1
+        over = excess(first, second, shuffled, *named, seed=1, resamples=500)
+        assert -2 <= over.low < over.high <= 2
 
 
 def test_intervals_cover_the_truth():

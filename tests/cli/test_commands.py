@@ -12,7 +12,7 @@ import pytest
 
 import isogloss
 from conftest import ARCHITECTURES, byte_level_tokenizer
-from isogloss import evaluating, finished, settings, training
+from isogloss import evaluating, finished, placing, settings, training
 from isogloss.cli import card, listings, report, tasks
 from isogloss.cli.main import main
 from isogloss.errors import ConfigError
@@ -365,7 +365,7 @@ def test_a_finished_run_is_not_trained_again(told, command, run, monkeypatch):
         raise AssertionError("nothing is loaded for a finished run")
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "load", never)
+        patch.setattr(placing, "load", never)
         again = told(*command(run.parent))
         assert again["run"] == str(run)
         assert told(*command(run.parent, "--device", "cpu", "--save-every", 1))["run"] == str(run)

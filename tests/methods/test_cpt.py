@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import isogloss
 from helpers import parity_task
-from isogloss import staging, training
+from isogloss import placing, staging, training
 from isogloss.errors import ConfigError
 from isogloss.judging import judge
 from isogloss.learning import EpisodeTrainer
@@ -209,7 +209,7 @@ def test_the_trainer_takes_a_quantised_model(method, task, model_folder, tmp_pat
         loaded.model.is_quantized, loaded.model.hf_quantizer = True, Quantiser()
         return loaded
 
-    monkeypatch.setattr(training, "load", marked)
+    monkeypatch.setattr(placing, "load", marked)
     given = {} if method == "cpt" else {"demonstrations": None}
     run = trained(task, model_folder("llama"), tmp_path, method=method, max_steps=1, **given)
     assert run.finished

@@ -8,7 +8,8 @@ import torch
 from conftest import ARCHITECTURES, sentencepiece_tokenizer, tiny_loaded
 from helpers import encoder_for, groups_for, plain_log_probability
 from isogloss.errors import ModelError
-from isogloss.model.answer import generate, token_log_probabilities
+from isogloss.model.answer import generate, stop_ids, token_log_probabilities
+from isogloss.model.generation import continued
 from isogloss.model.load import Loaded
 from isogloss.model.prefix_cache import compiled_front, copied, front_cache, keys_and_values
 from isogloss.packing import EncodedGroup, pack
@@ -70,16 +71,25 @@ def test_a_front_is_whole_in_every_layer(loaded):
 
 
 def test_text_behind_a_front_is_written_as_behind_the_whole(loaded):
+    """As transformers writes it behind single whole sequences; targets of several lengths."""
     group, prompt = group_and_prompt(loaded)
     encoder = encoder_for(loaded, 5)
-    one = group.demonstrations.ids + group.targets[0].ids
+    targets = [target.ids for target in group.targets]
     how = {"max_new_tokens": 8, "end": encoder.end}
     with SoftPrompt(5).attached(loaded.model, {KEY: prompt}):
         front = front_cache(loaded.model, group.demonstrations.ids)
-        (wanted,) = generate(loaded.model, loaded.tokenizer, [one], **how)
-        for count in (1, 3):
-            found = generate(loaded.model, loaded.tokenizer, [one] * count, **how, front=front)
-            assert found == [wanted] * count
+        wanted = [
+            generate(loaded.model, loaded.tokenizer, [group.demonstrations.ids + ids], **how)[0]
+            for ids in targets
+        ]
+        found = continued(
+            loaded.model,
+            targets,
+            front=front,
+            max_new_tokens=8,
+            stops=stop_ids(loaded.model, loaded.tokenizer, encoder.end),
+        )
+    assert found == wanted
     assert front.get_seq_length() == len(group.demonstrations.ids)
 
 

@@ -126,6 +126,8 @@ class _Pairs:
     def resampled(self, draws: Draws) -> dict[str, Array]:
         """Every measure of the data, then of the draws, (1 + resamples,); NaN where undefined."""
         own, drawn = self._measured(Once()), self._measured(draws)
+        # Freed norms of a draw may be next to nothing where noise rules; no cosine is beyond 1.
+        drawn["cosine"] = drawn["cosine"].clip(-1, 1)
         return {name: numpy.concatenate([value, drawn[name]]) for name, value in own.items()}
 
     def _measured(self, draws: Draws | Once) -> dict[str, Array]:
