@@ -15,7 +15,7 @@ import isogloss
 from benchmarks.engine.meter import Meter
 from benchmarks.engine.outcome import Answers, Learnt
 from benchmarks.engine.work import EVALUATED_TOGETHER, FIRST_RUN, NEW_TOKENS, Work
-from isogloss import Loaded, evaluating, finished, training
+from isogloss import Loaded, evaluating, finished, placing, training
 from isogloss.tuning.adapter_files import WEIGHTS_FILE, read_prompt
 
 
@@ -35,7 +35,7 @@ def train(work: Work, meter: Meter) -> Learnt:
     first = work.folder / FIRST_RUN
     out = work.folder / "run-again" if first.is_dir() else first
     with (
-        watched(training, "load", _loading(meter)),
+        watched(placing, "load", _loading(meter)),
         watched(training, "learn", _timing(meter)),
     ):
         run = isogloss.train(**work.settings(out), force=True)
