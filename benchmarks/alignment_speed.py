@@ -54,6 +54,7 @@ from isogloss.model.layers import blocks, padded
 from isogloss.model.prompt import vocabulary_rows
 from isogloss.objective import Objective, Tensors
 from isogloss.packing import EncodedGroup
+from isogloss.portions import portions
 from isogloss.staging import episode_encoder
 from isogloss.tasks.benchmarks import BenchmarkSettings
 from isogloss.tasks.example import Example
@@ -207,8 +208,8 @@ def learn(objective: Objective, steps: Sequence[Step], weights: Weights) -> None
     """One epoch, and nothing but the epoch."""
     device = objective.model.device
     optimizer = torch.optim.AdamW(weights.values(), lr=LEARNING_RATE, weight_decay=0.0)
-    for step in steps:
-        content = on(device, objective.tensors(step))
+    for number, step in enumerate(steps):
+        content = on(device, objective.tensors(portions(step, number, 1)[0]))
         loss = objective.value(content, int(content["targets"]), 1)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights.values(), 1.0)

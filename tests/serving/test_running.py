@@ -50,7 +50,13 @@ def serving(run):
 
             threading.Thread(target=speak).start()
 
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        # Other libraries may have left theirs; a command finds the plain ones.
+        handlers = {
+            signal.SIGTERM: signal.SIG_DFL,
+            signal.SIGINT: signal.default_int_handler,
+        }
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         with bind("127.0.0.1", 0) as listening:
             listening.listen(16)
             ending = asyncio.run(_Run(service, listening, ready).until_stopped())

@@ -164,7 +164,9 @@ def test_several_files_are_read(tmp_path, monkeypatch):
     weights = moved(loaded)
     plain = type(loaded.model).save_pretrained
     monkeypatch.setattr(
-        type(loaded.model), "save_pretrained", lambda m, f: plain(m, f, max_shard_size="20KB")
+        type(loaded.model),
+        "save_pretrained",
+        lambda m, f, **more: plain(m, f, max_shard_size="20KB", **more),
     )
     TUNE.save(weights, tmp_path, loaded.model)
     shards = sorted(tmp_path.glob("model-*.safetensors"))
