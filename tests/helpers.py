@@ -58,6 +58,20 @@ def plain_log_probability(
     return torch.stack([logits[first + place, token] for place, token in enumerate(answer)])
 
 
+def greedy(
+    model: torch.nn.Module, sequence: Sequence[int], steps: int, stops: set[int]
+) -> tuple[int, ...]:
+    """One token at a time without a cache: the obvious way."""
+    ids = list(sequence)
+    for _ in range(steps):
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([ids])).logits[0, -1]
+        ids.append(int(logits.argmax()))
+        if ids[-1] in stops:
+            break
+    return tuple(ids[len(sequence) :])
+
+
 def items(count: int, language: str, *, start: int = 0) -> tuple[Example, ...]:
     """Examples with ids item-START, item-START+1, ...: parallel over languages."""
     return tuple(

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from conftest import ARCHITECTURES, tiny_loaded
-from helpers import encoder_for, groups_for, plain_log_probability
+from helpers import encoder_for, greedy, groups_for, plain_log_probability
 from isogloss.asking import Model, Place, chosen, runs
 from isogloss.batching import Batching
 from isogloss.errors import ModelError
@@ -90,18 +90,6 @@ def test_a_front_is_read_once(loaded, monkeypatch):
     assert tokens == [len(group.demonstrations.ids) + own], "where all fit, nothing is kept"
 
 
-def greedy(loaded, sequence, steps, stops):
-    """One token at a time without a cache: the obvious way."""
-    ids = list(sequence)
-    for _ in range(steps):
-        with torch.no_grad():
-            logits = loaded.model(input_ids=torch.tensor([ids])).logits[0, -1]
-        ids.append(int(logits.argmax()))
-        if ids[-1] in stops:
-            break
-    return tuple(ids[len(sequence) :])
-
-
 @pytest.mark.parametrize("kept", [True, False])
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_texts_are_those_of_single_passes(loaded, size, kept):
@@ -111,9 +99,9 @@ def test_texts_are_those_of_single_passes(loaded, size, kept):
     front = [*range(rows, rows + 5), *range(20, 50)]  # longer than Gemma's window
     sequences = [list(range(30 + n, 33 + 4 * n)) for n in range(5)]
     with PROMPT.attached(loaded.model, weights):
-        free = [greedy(loaded, front + each, 12, set()) for each in sequences]
+        free = [greedy(loaded.model, front + each, 12, set()) for each in sequences]
         stops = {free[0][3], free[1][6], free[2][0]}
-        wanted = [greedy(loaded, front + each, 12, stops) for each in sequences]
+        wanted = [greedy(loaded.model, front + each, 12, stops) for each in sequences]
         cache = front_cache(loaded.model, front) if kept else None
         found = []
         for start in range(0, 5, size):
@@ -127,7 +115,7 @@ def test_texts_are_those_of_single_passes(loaded, size, kept):
 
 def test_rows_that_have_ended_cost_nothing(loaded, monkeypatch):
     sequences = [[20, 21, 22], [30, 31, 32], [40, 41, 42]]
-    free = [greedy(loaded, each, 8, set()) for each in sequences]
+    free = [greedy(loaded.model, each, 8, set()) for each in sequences]
     stops = {free[0][0]}
     alive = [each for each in free if free[0][0] not in each]
     tokens = counted(loaded, monkeypatch)

@@ -63,6 +63,12 @@ class Prediction:
         }
 
 
+def reserved(episodes: EpisodeEncoder, how: Answering) -> EpisodeEncoder:
+    """The encoder with room for what is generated, where the task's answers are."""
+    span = episodes.task.kind == "span"
+    return replace(episodes, reserve=how.max_new_tokens) if span else episodes
+
+
 def answer(
     loaded: Loaded,
     episodes: EpisodeEncoder,

@@ -98,7 +98,7 @@ class Model:
     def _front(self, groups: Sequence[EncodedGroup]) -> DynamicCache | None:
         """What is kept of all these groups' one front, if they have one."""
         fronts = {group.demonstrations.ids for group in groups}
-        if len(fronts) > 1 or self.layout != "tree":
+        if len(fronts) > 1:
             return None
         (ids,) = fronts
         if self._cache is not None and ids == self._ids:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, final
 
 from isogloss import processes
-from isogloss.answering import Answering, answer
+from isogloss.answering import Answering, answer, reserved
 from isogloss.demonstrations.choose import Demonstrations, Group
 from isogloss.demonstrations.schedule import test_groups
 from isogloss.episodes import EpisodeEncoder, fit
@@ -207,8 +207,7 @@ class _Bench:
         *,
         title: str,
     ) -> tuple[list[Json], list[Json]]:
-        if self.opened.task.kind == "span":
-            episodes = dataclasses.replace(episodes, reserve=how.max_new_tokens)
+        episodes = reserved(episodes, how)
         groups, skipped = self._groups(context, episodes)
         predictions = answer(self.loaded, episodes, groups, how, shifter, title=title)
         by_id = {item.id: item for item in self.items}

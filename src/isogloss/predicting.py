@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, final
 
 from isogloss import processes
-from isogloss.answering import Answering, Prediction, answer
+from isogloss.answering import Answering, Prediction, answer, reserved
 from isogloss.demonstrations.choose import Demonstrations, Group, Pool
 from isogloss.demonstrations.schedule import test_groups
 from isogloss.episodes import EpisodeEncoder, fit
@@ -195,9 +195,7 @@ def answering(opened: Opened, settings: PredictSettings) -> Iterator[Answerer]:
     """
     how, context = opened.answering(settings), opened.context(settings)
     loaded = opened.load(settings.device)
-    episodes = opened.episodes(loaded, tuned=True)
-    if opened.task.kind == "span":
-        episodes = dataclasses.replace(episodes, reserve=how.max_new_tokens)
+    episodes = reserved(opened.episodes(loaded, tuned=True), how)
     with opened.tuned(loaded) as shifter:
         yield Answerer(opened, loaded, episodes, how, context, shifter)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from isogloss import processes, training
-from isogloss.answering import Answering, answer
+from isogloss.answering import Answering, answer, reserved
 from isogloss.candidates import Candidate, candidates, in_words, settings_with
 from isogloss.demonstrations.choose import Group
 from isogloss.episodes import EpisodeEncoder
@@ -256,8 +256,7 @@ def answered(
         DataError: no item fits.
     """
     how = Answering(calibration=job.method.calibration)
-    if job.task.kind == "span":
-        episodes = dataclasses.replace(episodes, reserve=how.max_new_tokens)
+    episodes = reserved(episodes, how)
     groups = validation_groups(job, held_out, episodes)
     if not groups:
         raise DataError("no held-out item fits the model's context; lower --demonstrations")

@@ -34,7 +34,8 @@ def runs(tmp_path_factory) -> dict[str, Path]:
     made["zero-shot"] = isogloss.train(
         folder / "task" / "task.yaml", model=base, target="tr", method="zero-shot", out=folder / "r"
     )
-    return {name: run.folder for name, run in made.items()}
+    compiled = isogloss.compile_run(made["cl-icp"], out=folder / "compiled", items=2)
+    return {name: run.folder for name, run in made.items()} | {"compiled": compiled.folder}
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,7 @@ def runs(tmp_path_factory) -> dict[str, Path]:
         ("cl-icp-s", [], ["shifts hidden states"]),
         ("prefix-tuning", [ROWS], ["keys and values in every layer", "plain PEFT"]),
         ("prefix-tuning", [], ["keys and values in every layer"]),
+        ("compiled", [], ["keys and values in every layer", "plain PEFT"]),
         ("lora", [ROWS], ["low-rank updates", "no soft prompt", "leave it out"]),
         ("zero-shot", [ROWS], ["learnt nothing", "base model as it is"]),
         ("zero-shot", [], ["learnt nothing"]),

@@ -6,13 +6,12 @@ import json
 from functools import partial
 
 import pytest
-import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import isogloss
 from conftest import byte_level_tokenizer, sentencepiece_tokenizer, tiny_loaded
-from helpers import parity_task
+from helpers import greedy, parity_task
 from isogloss.serving.completing import Opening
 from isogloss.serving.waiting import Prompt
 from serving_runs import ask, at_once, served
@@ -50,18 +49,6 @@ def completer_of(client):
     return client.app.state.service.worker.answers.__self__.completer
 
 
-def greedy(model, ids, steps, ends):
-    """Most probable tokens, one whole pass for each."""
-    ids = list(ids)
-    begin = len(ids)
-    for _ in range(steps):
-        with torch.no_grad():
-            ids.append(int(model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
-        if ids[-1] in ends:
-            break
-    return ids[begin:]
-
-
 def plain(run, model_folder, prompts, steps):
     """Plain PEFT's ids, of the saved adapter, without our code."""
     base = AutoModelForCausalLM.from_pretrained(model_folder)
@@ -69,13 +56,13 @@ def plain(run, model_folder, prompts, steps):
     tokenizer = AutoTokenizer.from_pretrained(model_folder)
     ends = {tokenizer.eos_token_id}
     ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in prompts]
-    return tokenizer, ids, [greedy(model, own, steps, ends) for own in ids]
+    return tokenizer, ids, [list(greedy(model, own, steps, ends)) for own in ids]
 
 
 def test_the_soft_prompt_stands_in_front_as_in_plain_peft(run, model_folder):
     tokenizer, ids, written = plain(run, model_folder("llama"), PROMPTS, 9)
     base = AutoModelForCausalLM.from_pretrained(model_folder("llama"))
-    assert greedy(base, ids[0], 9, {0}) != written[0], "the prompt matters"
+    assert list(greedy(base, ids[0], 9, {0})) != written[0], "the prompt matters"
     with served(run, wait_ms=200) as client:
         replies = at_once([partial(complete, client, text, max_tokens=9) for text in PROMPTS])
         together = complete(client, PROMPTS, max_tokens=9)
@@ -142,7 +129,7 @@ def test_an_end_token_ends_it(tmp_path, train):
     with served(run) as client:
         free = complete(client, "The man", max_tokens=8)["choices"][0]
         ids = made.tokenizer("The man")["input_ids"]
-        written = greedy(made.model, ids, 8, {0})
+        written = list(greedy(made.model, ids, 8, {0}))
         ended = completer_of(client)
         ended.answerer.loaded.model.generation_config.eos_token_id = written[2]
         ended.ends = {written[2]}
@@ -178,7 +165,7 @@ def test_words_are_joined_as_the_tokenizer_joins_them(tmp_path, train, make):
                 if prompt or written[0] != " ":
                     assert completer._text(opening, ids) == written, (prompt, written)
         own = [*completer.front, *completer.encoder.text_ids("The woman")]
-        wanted = greedy(made.model, own, 6, {made.tokenizer.eos_token_id})
+        wanted = list(greedy(made.model, own, 6, {made.tokenizer.eos_token_id}))
         found = complete(client, "The woman", max_tokens=6)["choices"][0]["text"]
     whole = made.tokenizer.decode([*own, *wanted], skip_special_tokens=True)
     assert "The woman" + found == whole

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from isogloss.compiling.ground import Ground
 from isogloss.compiling.prefixing import Prefix
 from isogloss.errors import ModelError
+from isogloss.model.answer import last_logits
 from isogloss.tasks.example import Example
 from isogloss.tuning.adapter_files import WEIGHTS_FILE
 from isogloss.tuning.key_values import peft_misfit
@@ -76,11 +77,10 @@ def _uncompiled(ground: Ground, prefix: Prefix, item: Example) -> Tensor:
         return _next_logits(loaded.model, front.ids + target.ids)
 
 
-@torch.no_grad()
 def _next_logits(model: PreTrainedModel | PeftModel, ids: Sequence[int]) -> Tensor:
     """Of the token after a sequence, fp32, (vocabulary,)."""
-    logits: Tensor = model(input_ids=torch.tensor([list(ids)], device=model.device)).logits
-    return logits[0, -1].float().cpu()
+    (found,) = last_logits(model, [ids], count=1)
+    return found[0]
 
 
 def _in_peft(

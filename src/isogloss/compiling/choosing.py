@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import random
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-from isogloss.answering import Answering, answer
+from isogloss.answering import Answering, answer, reserved
 from isogloss.compiling.ground import Ground
 from isogloss.compiling.sources import Candidate
 from isogloss.demonstrations.choose import Group
-from isogloss.episodes import EpisodeEncoder, fit
+from isogloss.episodes import fit
 from isogloss.errors import DataError
 from isogloss.runs import Json
 from isogloss.scoring import judged, option_loss, values_of
@@ -107,9 +106,3 @@ def _row(ground: Ground, candidate: Candidate, how: Answering, asked: Sequence[E
     losses = [loss for entry in entries if (loss := option_loss(entry)) is not None]
     loss = sum(losses) / len(losses) if len(losses) == len(entries) else None
     return row | {"value": sum(values) / len(values), "loss": loss, "items": len(values)}
-
-
-def reserved(episodes: EpisodeEncoder, how: Answering) -> EpisodeEncoder:
-    """The encoder with room for what is generated, where the task's answers are."""
-    span = episodes.task.kind == "span"
-    return dataclasses.replace(episodes, reserve=how.max_new_tokens) if span else episodes

@@ -12,8 +12,7 @@ from typing import final
 import torch
 from transformers import DynamicCache
 
-from isogloss.answering import Answering, Prediction, answer
-from isogloss.compiling.choosing import reserved
+from isogloss.answering import Answering, Prediction, answer, reserved
 from isogloss.compiling.ground import Ground
 from isogloss.compiling.prefixing import Prefix
 from isogloss.demonstrations.choose import Group

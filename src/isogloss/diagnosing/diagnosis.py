@@ -159,9 +159,8 @@ def _after(settings: DiagnoseSettings, case: Case, loaded: Loaded, state: State)
     """What training left: its prompt stands in front of sentences and demonstrations too."""
     state.rest()
     seen = _seen(settings, case, loaded, state.method, state.prompt_length)
-    found = replace(seen, direction=_direction(settings, case, loaded, state))
-    state.rest()
-    return replace(found, shifted=state.shifter is not None)
+    pushed = _direction(settings, case, loaded, state)
+    return replace(seen, direction=pushed, shifted=state.shifter is not None)
 
 
 def _seen(

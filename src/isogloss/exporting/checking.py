@@ -7,13 +7,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from isogloss.demonstrations.schedule import test_groups
 from isogloss.episodes import EpisodeEncoder, fit
 from isogloss.errors import DataError, ModelError
 from isogloss.finished import Opened
-from isogloss.model.attention import takes
 from isogloss.tasks.example import Example, Rendered
 
 ITEMS = 16  # test items whose prompts are tokenised again
@@ -100,17 +98,6 @@ def trials(opened: Opened, episodes: EpisodeEncoder) -> Trials:
     front = made[0].front
     question = episodes.encoder.text([render(one) for one in first], blank).removeprefix(front)
     return Trials(tuple(made), episodes.encoder.text([]), first, question)
-
-
-@torch.no_grad()
-def last_logits(model: PreTrainedModel, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
-    """Logits at the last tokens of each sequence, fp32 on the CPU, (kept, vocabulary) each."""
-    found = []
-    for ids in sequences:
-        kept = {"logits_to_keep": KEPT} if takes(model, "logits_to_keep") else {}
-        logits = model(torch.tensor([list(ids)], device=model.device), use_cache=False, **kept)
-        found.append(logits.logits[0, -KEPT:].float().cpu())
-    return found
 
 
 def compare(wanted: Sequence[Tensor], found: Sequence[Tensor], added: Sequence[int]) -> Checked:

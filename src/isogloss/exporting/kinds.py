@@ -6,6 +6,7 @@ from typing import Literal
 
 from isogloss.errors import ConfigError
 from isogloss.methods.method import Method
+from isogloss.tuning.compiled import Compiled
 from isogloss.tuning.context_prompt import ContextPrompt
 from isogloss.tuning.full import FullParameters
 from isogloss.tuning.lora import Lora
@@ -28,9 +29,9 @@ def kind_of(method: Method, *, vocabulary_rows: bool) -> Kind:
             f"a run of {method.name} shifts hidden states inside the model while it answers, "
             f"which no folder of weights can hold, so it cannot be exported; {INSTEAD}"
         )
-    if isinstance(tune, Prefix):
+    if isinstance(tune, Prefix | Compiled):
         raise ConfigError(
-            f"a run of {method.name} learnt keys and values in every layer, which are no rows of "
+            f"a run of {method.name} has keys and values in every layer, which are no rows of "
             "a vocabulary and no weights of the model, so it cannot be exported; plain PEFT loads "
             f"its adapter folder, and {INSTEAD}"
         )

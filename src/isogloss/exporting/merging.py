@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import PreTrainedModel
 
-from isogloss.exporting.checking import compare, last_logits
+from isogloss.exporting.checking import KEPT, compare
 from isogloss.exporting.work import Change, Work
+from isogloss.model.answer import last_logits
 from isogloss.tuning.full import FullParameters
 from isogloss.tuning.tuning import Tuning, Weights
 
@@ -20,9 +21,9 @@ def with_merged(work: Work) -> Iterator[Change]:
     opened, loaded = work.opened, work.loaded
     weights = opened.weights(loaded)
     with opened.tuned(loaded, weights):
-        own = last_logits(loaded.model, work.sequences)
+        own = last_logits(loaded.model, work.sequences, count=KEPT)
     with _merged(opened.method.tune, loaded.model, weights) as model:
-        yield Change(model, compare(own, last_logits(model, work.sequences), ()))
+        yield Change(model, compare(own, last_logits(model, work.sequences, count=KEPT), ()))
 
 
 @contextmanager

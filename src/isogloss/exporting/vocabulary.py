@@ -7,10 +7,11 @@ from contextlib import contextmanager
 
 from transformers import PreTrainedModel
 
-from isogloss.exporting.checking import compare, last_logits
+from isogloss.exporting.checking import KEPT, compare
 from isogloss.exporting.rows import Grown, add_rows, prompt_vectors
 from isogloss.exporting.tokens import add_tokens, chat_with
 from isogloss.exporting.work import Change, Work
+from isogloss.model.answer import last_logits
 from isogloss.model.prompt import vocabulary_rows
 from isogloss.runs import Json
 from isogloss.tuning.context_prompt import ContextPrompt
@@ -26,14 +27,15 @@ def with_rows(work: Work) -> Iterator[Change]:
     model, tokenizer, sequences = work.loaded.model, work.loaded.tokenizer, work.sequences
     before = vocabulary_rows(model)
     with work.opened.tuned(work.loaded):
-        vectors, own = prompt_vectors(model), last_logits(model, sequences)
+        vectors, own = prompt_vectors(model), last_logits(model, sequences, count=KEPT)
     tokens = dict(add_tokens(tokenizer, len(vectors)))
     ids, spelled = list(tokens.values()), "".join(tokens)
     grown = add_rows(model, vectors, ids, untie=work.settings.untie)
     never = sorted([*ids, *grown.unused])
     _suppress(model, never)
     places = dict(zip(range(before, before + len(ids)), ids, strict=True))
-    found = last_logits(model, [[places.get(one, one) for one in row] for row in sequences])
+    placed = [[places.get(one, one) for one in row] for row in sequences]
+    found = last_logits(model, placed, count=KEPT)
     if _prompts_chat(work):
         tokenizer.chat_template = chat_with(tokenizer.chat_template, spelled)
     yield Change(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import torch
+from peft import PeftModel
 from torch import Tensor
 from transformers import (
     DynamicCache,
@@ -49,6 +50,21 @@ def answer_sums(values: Tensor, batch: Batch) -> Tensor:
 def answer_lengths(batch: Batch) -> Tensor:
     """The number of predicted tokens of each answer, (answers,)."""
     return torch.bincount(batch.answer, minlength=len(batch.weight))
+
+
+@torch.no_grad()
+def last_logits(
+    model: PreTrainedModel | PeftModel, sequences: Sequence[Sequence[int]], *, count: int
+) -> list[Tensor]:
+    """Logits at the last tokens of each sequence, fp32 on the CPU, (count, vocabulary) each."""
+    keeping = isinstance(model, PreTrainedModel) and takes(model, "logits_to_keep")
+    kept = {"logits_to_keep": count} if keeping else {}
+    found = []
+    for ids in sequences:
+        given = torch.tensor([list(ids)], device=model.device)
+        logits: Tensor = model(input_ids=given, **kept).logits
+        found.append(logits[0, -count:].float().cpu())
+    return found
 
 
 @torch.no_grad()

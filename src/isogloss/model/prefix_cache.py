@@ -34,13 +34,17 @@ def front_cache(model: PreTrainedModel, ids: Sequence[int]) -> DynamicCache:
             f"a {model.config.model_type} model keeps a state that is no keys and values, so a "
             "front cannot be kept for it; Llama, Qwen and Gemma are tested"
         )
-    kept = _kept(model, ids)
+    embedding = _compiled(model, ids)
+    kept = embedding.front if embedding is not None else None
     cache = DynamicCache() if kept is None else copied(kept)
     rest = list(ids)[cache.get_seq_length() :]
     if rest:
         _grow(model, cache, rest)
-    if kept is None:
-        _keep(model, ids, cache)
+    if embedding is not None and kept is None:
+        length = len(embedding.prompt)
+        embedding.front = DynamicCache(
+            [(k[..., :length, :], v[..., :length, :]) for k, v in keys_and_values(cache)]
+        )
     return cache
 
 
@@ -53,11 +57,8 @@ def _grow(model: PreTrainedModel, cache: DynamicCache, ids: Sequence[int]) -> No
 
 def compiled_front(model: PreTrainedModel, ids: Sequence[int]) -> DynamicCache | None:
     """The cache of the compiled prefix that a front's ids begin with, or None where none is."""
-    embedding = model.get_input_embeddings()
-    if not isinstance(embedding, PromptedEmbedding) or not embedding.compiled:
-        return None
-    length = len(embedding.prompt)
-    return front_cache(model, ids[:length]) if _begins(embedding, ids, length) else None
+    embedding = _compiled(model, ids)
+    return front_cache(model, ids[: len(embedding.prompt)]) if embedding is not None else None
 
 
 def keep_front(model: PreTrainedModel, front: DynamicCache) -> None:
@@ -99,29 +100,13 @@ def cache_argument(model: PreTrainedModel) -> str:
     return "cache" if takes(model, "cache") else "past_key_values"
 
 
-def _kept(model: PreTrainedModel, ids: Sequence[int]) -> DynamicCache | None:
-    """What was kept of a front that begins with the model's compiled prefix."""
-    embedding = model.get_input_embeddings()
-    if not isinstance(embedding, PromptedEmbedding) or embedding.front is None:
-        return None
-    return embedding.front if _begins(embedding, ids, embedding.front.get_seq_length()) else None
-
-
-def _keep(model: PreTrainedModel, ids: Sequence[int], cache: DynamicCache) -> None:
-    """Keep the part of a front that is the model's compiled prefix, where it has one."""
+def _compiled(model: PreTrainedModel, ids: Sequence[int]) -> PromptedEmbedding | None:
+    """The embedding of the compiled prefix that ids begin with, or None where none is."""
     embedding = model.get_input_embeddings()
     if not isinstance(embedding, PromptedEmbedding) or not embedding.compiled:
-        return
-    length = len(embedding.prompt)
-    if _begins(embedding, ids, length):
-        embedding.front = DynamicCache(
-            [(k[..., :length, :], v[..., :length, :]) for k, v in keys_and_values(cache)]
-        )
-
-
-def _begins(embedding: PromptedEmbedding, ids: Sequence[int], length: int) -> bool:
-    first = embedding.vocabulary
-    return tuple(ids[:length]) == tuple(range(first, first + length))
+        return None
+    first, length = embedding.vocabulary, len(embedding.prompt)
+    return embedding if tuple(ids[:length]) == tuple(range(first, first + length)) else None
 
 
 def keys_and_values(cache: Any) -> list[tuple[Tensor, Tensor]]:

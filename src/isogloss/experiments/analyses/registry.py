@@ -11,7 +11,6 @@ from isogloss.experiments.analyses.fig2 import FIG2
 from isogloss.experiments.analyses.mechanism import MECHANISM
 from isogloss.experiments.analyses.table1 import TABLE1
 
-_ALL = (TABLE1, FIG1, FIG2, EQ3, MECHANISM)
 ANALYSES: Mapping[str, Analysis] = {
     each.name: each for each in (TABLE1, FIG1, FIG2, EQ3, MECHANISM)
 }
