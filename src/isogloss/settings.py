@@ -254,7 +254,7 @@ class PredictSettings:
 
 @dataclass(frozen=True)
 class CompileSettings:
-    """Bake a run's soft prompt and demonstrations into one prefix, as cheap as zero-shot."""
+    """Bake a run's soft prompt and demonstrations into one prefix, about as cheap as zero-shot."""
 
     run: tyro.conf.Positional[str]
     """Run folder."""
