@@ -7,6 +7,7 @@ import torch
 
 from conftest import ARCHITECTURES, sentencepiece_tokenizer, tiny_loaded
 from helpers import encoder_for, groups_for, plain_log_probability
+from isogloss.encoding import EncodedSet, EncodedTarget, Span
 from isogloss.methods.losses import answer_loss
 from isogloss.model.answer import answer_sums, token_log_probabilities
 from isogloss.packing import EncodedGroup, pack
@@ -103,9 +104,50 @@ def test_a_token_sees_its_branch_and_its_ancestors_only():
     (group,) = groups_for(encoder_for(loaded), groups=1, targets=2)
     batch, _ = pack([group])
     assert batch.visible is not None
+    group = group.joined()
+    assert batch.trunk == len(group.demonstrations.ids)
     front = len(group.demonstrations.ids)
     first = front + len(group.targets[0].ids) + len(group.targets[0].answer) - 1
     visible = batch.visible[0]
     assert visible[first, :front].all(), "the second target sees the demonstrations"
     assert not visible[first, front:first].any(), "and nothing of the first target"
     assert batch.positions[0, first] == front, "and stands where the first target stood"
+
+
+def encoded(*ids: int) -> EncodedTarget:
+    return EncodedTarget("x", "en", ids, Span(1, len(ids)), (9,), ((9,), (8,)))
+
+
+def test_what_all_targets_begin_with_joins_the_front():
+    front = EncodedSet((1, 2, 3), Span(0, 1), (Span(1, 2),), (Span(2, 3),), ("en",))
+    group = EncodedGroup(front, (encoded(5, 6, 7, 4), encoded(5, 6, 8), encoded(5, 6, 7)))
+    joined = group.joined()
+    assert joined.demonstrations.ids == (1, 2, 3, 5, 6)
+    assert joined.demonstrations.answers == front.answers
+    assert [target.ids for target in joined.targets] == [(7, 4), (8,), (7,)]
+    assert joined.targets[0].input == Span(0, 2)
+    assert [target.answer for target in joined.targets] == [(9,)] * 3
+
+
+@pytest.mark.parametrize(
+    ("targets", "joined"),
+    [
+        ([(5, 6)], 0),  # alone it has nobody to share with
+        ([(5, 6), (7, 6)], 0),
+        ([(5, 6), (5, 6)], 1),  # each keeps a token
+        ([(5,), (5, 6)], 0),
+    ],
+)
+def test_targets_keep_what_is_their_own(targets, joined):
+    front = EncodedSet((1,), Span(0, 1), (), (), ())
+    group = EncodedGroup(front, tuple(encoded(*ids) for ids in targets))
+    assert len(group.joined().demonstrations.ids) == 1 + joined
+
+
+def test_a_batch_with_spans_keeps_targets_whole(loaded):
+    groups = groups_for(encoder_for(loaded))
+    batch, _ = pack(groups, dominant="en")
+    assert batch.trunk == min(len(group.demonstrations.ids) for group in groups)
+    assert batch.spans is not None
+    asked = [len(target.input) for group in groups for target in group.targets]
+    assert [int((batch.spans.asked & (batch.spans.sample == n)).sum()) for n in range(6)] == asked

@@ -87,7 +87,8 @@ def answer(
         ModelError: memory runs out with one target.
     """
     model = Model(loaded, episodes.task.dominant, shifter)
-    work = _Work(episodes, groups, [episodes.group(group) for group in groups], how, model)
+    encoded = [model.laid(episodes.group(group)) for group in groups]
+    work = _Work(episodes, groups, encoded, how, model)
     answered = (_Writer if episodes.task.kind == "span" else _Scorer)(work).answered
     found: dict[Place, Prediction] = {}
 

@@ -87,6 +87,10 @@ class Model:
         self._ids: tuple[int, ...] = ()
         self._cache: DynamicCache | None = None
 
+    def laid(self, group: EncodedGroup) -> EncodedGroup:
+        """The group with as long a front as can be kept."""
+        return group.joined() if self.layout == "tree" and not self.shifter else group
+
     def keep(self, front: EncodedSet) -> None:
         """Keep the front's keys and values, in place of those of another."""
         if self.layout != "tree" or self.shifter or front.ids == self._ids or not front.ids:

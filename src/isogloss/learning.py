@@ -37,6 +37,7 @@ from isogloss.errors import RunError
 from isogloss.joint import average_gradients, keep_whole, left_alone, total_of
 from isogloss.model.load import Loaded
 from isogloss.model.pieces import in_pieces, let_go
+from isogloss.model.tree_attention import trunks_apart
 from isogloss.objective import Objective
 from isogloss.portions import Portion, portions
 from isogloss.progress import Progress
@@ -92,6 +93,7 @@ def learn(learning: Learning) -> None:
         with (
             _checkpointed(model, learning.settings.gradient_checkpointing),
             left_alone(model),
+            trunks_apart(model),
         ):
             with _said_tunable(model):
                 trainer = EpisodeTrainer(learning)

@@ -1,15 +1,16 @@
 """Encoded episodes to batches: rows of trees, positions, who sees whom, and what is predicted.
 
-A group's sequences have a common front (its demonstration set). As a tree the front stands in the
-row once, each target is a branch with its own positions, and each answer option a branch of its
-target; a token sees its own branch and what leads to it. Written out as separate rows the same
-episodes give the same numbers (up to float error), so the layout is only a matter of cost.
+A group's sequences have a common front: its demonstration set, and what all its targets begin with
+(a wording's instruction). As a tree the front stands in the row once, each target is a branch with
+its own positions, and each answer option a branch of its target; a token sees its own branch and
+what leads to it. Written out as separate rows the same episodes give the same numbers (up to float
+error), so the layout is only a matter of cost.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -36,6 +37,34 @@ class EncodedGroup:
         front = EncodedSet(self.demonstrations.ids[tokens:], Span(0, 0), (), (), ())
         return EncodedGroup(front, self.targets)
 
+    def joined(self) -> EncodedGroup:
+        """The group with the tokens that all its targets begin with in its front, once.
+
+        Every target keeps one token at least. Its input's span is then that of what it keeps, so
+        this is not for batches that need spans.
+        """
+        if len(self.targets) < 2:
+            return self
+        common = _common([target.ids for target in self.targets])
+        if not common:
+            return self
+        front = replace(self.demonstrations, ids=self.demonstrations.ids + common)
+        return EncodedGroup(front, tuple(_after(each, len(common)) for each in self.targets))
+
+
+def _common(sequences: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """The longest beginning of all of them, short of the last token of the shortest."""
+    shortest = min(sequences, key=len)[:-1]
+    for place, token in enumerate(shortest):
+        if any(ids[place] != token for ids in sequences):
+            return shortest[:place]
+    return shortest
+
+
+def _after(target: EncodedTarget, tokens: int) -> EncodedTarget:
+    span = Span(max(0, target.input.start - tokens), max(0, target.input.stop - tokens))
+    return replace(target, ids=target.ids[tokens:], input=span)
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -57,7 +86,8 @@ class Batch:
 
     ids, positions: (rows, tokens). `visible`: (rows, tokens, tokens), True where the token of the
     second index is seen by that of the first; None where every row is one plain sequence, padded
-    on the right (`real` then says which tokens are not padding). The P predicted tokens:
+    on the right (`real` then says which tokens are not padding). With `visible`, the first `trunk`
+    columns, (), are a plain sequence in every row. The P predicted tokens:
     `row`, `column` (where their logits are read), `token` (what should stand there), `answer`
     (index into the answers), each (P,). `weight`: (answers,). `spans`: which sample each token
     belongs to, where that was asked for.
@@ -72,6 +102,7 @@ class Batch:
     answer: Tensor
     weight: Tensor
     visible: Tensor | None = None
+    trunk: Tensor | None = None
     spans: Spans | None = None
 
     def to(self, device: torch.device | str) -> Batch:
@@ -102,6 +133,7 @@ class _Row:
     branch: list[int] = field(default_factory=list)
     parents: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)  # next position after each branch
+    trunk: int = 0  # tokens of its first front
     last: list[int] = field(default_factory=list)  # column of the last token on the way to its end
 
     def grow(self, ids: Sequence[int], parent: int) -> int:
@@ -170,6 +202,8 @@ def pack(
     demonstrations' answers are predicted too: places in the set (negative from its end), or None
     for all. With the code of the `dominant` language the batch has spans.
     """
+    if layout != "rows" and not dominant:
+        groups = [group.joined() for group in groups]
     trees = _trees(groups, options)
     if layout == "rows":
         trees = [
@@ -207,6 +241,7 @@ def _write(writer: _Writer, tree: _Tree, demonstration_answers: Sequence[int] | 
     number, row = len(writer.rows) - 1, writer.rows[-1]
     offset = len(row.ids)
     front = row.grow(tree.front.ids, -1)
+    row.trunk = row.trunk if offset else len(row.ids)
     if writer.spans:
         writer.spans.front(number, offset, tree.front)
     for place in _places(len(tree.front.answers), demonstration_answers):
@@ -256,7 +291,8 @@ def _tensors(writer: _Writer, *, linear: bool) -> Batch:
     at_row, column, token, answer = predicted.unbind(1)
     weight = torch.tensor([one.weight for one in writer.answers])
     spans = writer.spans.tensors(count, width) if writer.spans else None
-    return Batch(ids, positions, real, at_row, column, token, answer, weight, visible, spans)
+    trunk = None if linear else torch.tensor(min(row.trunk for row in writer.rows))
+    return Batch(ids, positions, real, at_row, column, token, answer, weight, visible, trunk, spans)
 
 
 def _visible(row: _Row) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
 
+from isogloss.model.tree_attention import TREE, TRUNK
 from isogloss.packing import Batch, Layout
 
 FULL, SLIDING = "full_attention", "sliding_attention"
@@ -24,6 +25,8 @@ def forward_arguments(model: PreTrainedModel, batch: Batch) -> dict[str, object]
             "attention_mask": masks(model, batch.visible, batch.positions),
             "position_ids": batch.positions,
         }
+        if model.config._attn_implementation == TREE and batch.trunk is not None:
+            arguments[TRUNK] = int(batch.trunk)
     if takes(model, "use_cache"):
         arguments["use_cache"] = False
     return {"input_ids": batch.ids, **arguments}
@@ -37,7 +40,7 @@ def takes(model: PreTrainedModel, argument: str) -> bool:
 def default_layout(model: PreTrainedModel) -> Layout:
     """`tree` where the model takes positions and a mask of our own, else `rows`."""
     kernel = model.config._attn_implementation
-    tree = takes(model, "position_ids") and kernel in ("sdpa", "eager")
+    tree = takes(model, "position_ids") and kernel in ("sdpa", "eager", TREE)
     return "tree" if tree and not is_recurrent(model.config) else "rows"
 
 
