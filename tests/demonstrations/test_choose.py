@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 
 import pytest
@@ -163,3 +164,36 @@ def test_per_item_sets_are_as_many_as_items():
 def test_wrong_settings_are_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
         Demonstrations(**settings)
+
+
+@pytest.mark.parametrize("languages", ["mixed", "dominant", "target"])
+@pytest.mark.parametrize("excluded", [(), ("item-0",), ("item-3", "item-19", "item-3"), ("no",)])
+def test_a_draw_is_one_from_a_list_without_what_is_excluded(languages, excluded):
+    """The same seeds as a pool that never had them: no draw depends on how they are left out."""
+    left = [tuple(item for item in side if item.id not in excluded) for side in (ENGLISH, TURKISH)]
+    for number in range(200):
+        settings, seed = Demonstrations(number % 6, languages), f"s/{number}"
+        wanted = draw_set(Pool(*left), settings, excluded=(), seed=seed)
+        assert draw_set(POOL, settings, excluded=excluded, seed=seed) == wanted
+
+
+def test_what_is_left_is_a_sequence():
+    ids = {"item-0", "item-5", "item-6", "item-19"}
+    own, others = POOL.others(ids)
+    assert list(own) == [item for item in ENGLISH if item.id not in ids]
+    assert own[2:5] == list(own)[2:5]
+    assert own[-1].id == "item-18"
+    assert [len(own), len(others)] == [16, 5]
+    with pytest.raises(IndexError):
+        own[16]
+
+
+def test_a_draw_does_not_look_at_every_item():
+    """100,000 items, 2,000 draws: a second at most; with a pass over the items, ten and more."""
+    many = items(100_000, "en")
+    pool = Pool(many, TURKISH)
+    draw_set(pool, Demonstrations(3), excluded={"item-7"}, seed="0")
+    begun = time.process_time()
+    for number in range(2000):
+        draw_set(pool, Demonstrations(3), excluded={f"item-{number}"}, seed=str(number))
+    assert time.process_time() - begun < 5

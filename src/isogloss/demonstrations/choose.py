@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from bisect import bisect_right
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from typing import Literal, final, overload
 
 from isogloss.demonstrations.ranking import Ranking
 from isogloss.errors import ConfigError
@@ -64,6 +66,50 @@ class Pool:
     target: tuple[Example, ...]
     ranking: Ranking | None = None
 
+    def holds(self, name: str) -> bool:
+        """Whether an item of it has this id."""
+        return any(name in places for places in self._places)
+
+    def others(self, excluded: Collection[str]) -> tuple[Sequence[Example], Sequence[Example]]:
+        """The items of D_s and of D_t without those of excluded ids; a view that costs by these."""
+        (own, others) = (
+            _Others(items, sorted(n for name in set(excluded) for n in places.get(name, ())))
+            for items, places in zip((self.dominant, self.target), self._places, strict=True)
+        )
+        return own, others
+
+    @cached_property
+    def _places(self) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
+        """Where each id stands, in D_s and in D_t."""
+        found: tuple[dict[str, list[int]], dict[str, list[int]]] = ({}, {})
+        for items, places in zip((self.dominant, self.target), found, strict=True):
+            for place, item in enumerate(items):
+                places.setdefault(item.id, []).append(place)
+        return found
+
+
+@final
+class _Others(Sequence[Example]):
+    """Items without those at the places `left_out`, which are in order."""
+
+    def __init__(self, items: Sequence[Example], left_out: Sequence[int]) -> None:
+        self.items = items
+        # How many items that are kept stand before each one that is not.
+        self.before = [place - number for number, place in enumerate(left_out)]
+
+    def __len__(self) -> int:
+        return len(self.items) - len(self.before)
+
+    @overload
+    def __getitem__(self, place: int) -> Example: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Example]: ...
+    def __getitem__(self, place: int | slice) -> Example | Sequence[Example]:
+        if isinstance(place, slice):
+            return [self[each] for each in range(len(self))[place]]
+        place = range(len(self))[place]
+        return self.items[place + bisect_right(self.before, place)]
+
 
 @dataclass(frozen=True)
 class Group:
@@ -87,8 +133,7 @@ def draw_set(
     if settings.count == 0:
         return ()
     source = random.Random(seed)
-    dominant = [item for item in pool.dominant if item.id not in excluded]
-    target = [item for item in pool.target if item.id not in excluded]
+    dominant, target = pool.others(excluded)
     from_target = _target_slots(settings, len(dominant), len(target), source)
     chosen = source.sample(dominant, settings.count - from_target)
     chosen += source.sample(target, from_target)
