@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 
 import pytest
 
 import isogloss
 from helpers import parity_task
 from isogloss import predicting
+from isogloss.errors import DataError, TooLong
 from isogloss.finished import open_finished
 from isogloss.settings import PredictSettings
 from isogloss.tasks.reading import Record
@@ -139,3 +142,87 @@ def test_progress_is_for_the_command_only(parity, capsys):
         records = [Record("items", 1, {"text": "tr 70"})]
         answerer.answers([answerer.asked(predicting.parse_items(opened, records))], title="")
     assert "answering" not in capsys.readouterr().err
+
+
+# ---- items of any number -------------------------------------------------------------------------
+
+
+def windowed(monkeypatch, size: int) -> None:
+    for module in ("items", "predicting"):
+        monkeypatch.setattr(f"isogloss.{module}.WINDOW", size)
+
+
+def items_file(folder, count: int, first: str = "tr 70"):
+    """Items of which the third and the last have ids of training items."""
+    lines = [{"id": f"n{n}", "text": f"tr {'so ' * (n % 3)}7{n}"} for n in range(count)]
+    lines[2]["id"], lines[-1]["id"], lines[0]["text"] = "i1", "i7", first
+    path = folder / "items.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_answers_do_not_depend_on_how_many_items_are_held(parity, tmp_path, monkeypatch):
+    settings = PredictSettings(str(parity.folder), items=items_file(tmp_path, 8))
+    wanted = [prediction.entry() for prediction in predicting.predict(settings)]
+    windowed(monkeypatch, 3)
+    out = tmp_path / "there" / "answers.jsonl"
+    assert predicting.predict_to(settings, out) == 8
+    found = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [one["id"] for one in found] == [one["id"] for one in wanted]
+    for one, other in zip(found, wanted, strict=True):
+        own, whole = one.pop("log_probabilities"), other.pop("log_probabilities")
+        assert own == pytest.approx(whole, abs=1e-4)
+        assert one == other
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_what_was_answered_stays_where_it_stops(parity, tmp_path, monkeypatch, capsys):
+    windowed(monkeypatch, 3)
+    answers, asked = predicting.Answerer.answers, []
+
+    def stopped(self, requests, **named):
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        asked.append(answers(self, requests, **named))
+        return asked[-1]
+
+    monkeypatch.setattr(predicting.Answerer, "answers", stopped)
+    settings = PredictSettings(str(parity.folder), items=items_file(tmp_path, 8))
+    out = tmp_path / "a"
+    with pytest.raises(KeyboardInterrupt):
+        predicting.predict_to(settings, out)
+    assert not out.exists()
+    assert len((tmp_path / "a.part").read_text().splitlines()) == 6
+    assert f"what was done before is in {tmp_path / 'a.part'}" in capsys.readouterr().err
+
+
+def test_an_item_that_is_too_long_is_found_before_the_first_answer(parity, tmp_path, monkeypatch):
+    windowed(monkeypatch, 3)
+    path = items_file(tmp_path, 8)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[6]["text"] = "tr so " * 3000
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    monkeypatch.setattr(predicting.Answerer, "answers", lambda *_, **__: pytest.fail("answered"))
+    with pytest.raises(TooLong, match="item 'n6' needs"):
+        predicting.predict_to(PredictSettings(str(parity.folder), items=path), tmp_path / "a")
+
+
+def test_every_wrong_item_is_named_at_once(parity, tmp_path, monkeypatch):
+    windowed(monkeypatch, 3)
+    path = items_file(tmp_path, 8)
+    lines = path.read_text().splitlines()
+    lines[1], lines[7] = '{"text": 1', '{"id": "x"}'
+    path.write_text("\n".join(lines))
+    with pytest.raises(DataError) as caught:
+        predicting.predict_to(PredictSettings(str(parity.folder), items=path), tmp_path / "a")
+    assert [problem.line for problem in caught.value.problems] == [2, 8]
+
+
+def test_items_of_a_pipe_are_read_once(parity, tmp_path):
+    pipe, path = tmp_path / "pipe.jsonl", items_file(tmp_path, 4)
+    os.mkfifo(pipe)
+    writing = threading.Thread(target=lambda: pipe.write_text(path.read_text()))
+    writing.start()
+    settings = PredictSettings(str(parity.folder), items=pipe)
+    assert predicting.predict_to(settings, tmp_path / "a") == 4
+    writing.join()

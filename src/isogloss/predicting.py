@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, final
 
 from isogloss import processes
@@ -15,16 +16,17 @@ from isogloss.answering import Answering, Prediction, answer, reserved
 from isogloss.demonstrations.choose import Demonstrations, Group, Pool
 from isogloss.demonstrations.schedule import test_groups
 from isogloss.episodes import EpisodeEncoder, fit
-from isogloss.errors import ConfigError, DataError, Problem, TooLong
+from isogloss.errors import TooLong
 from isogloss.finished import Opened, check_shift, open_finished
+from isogloss.items import WINDOW, Items, given_items, known_ids
 from isogloss.languages import check_language
 from isogloss.model.load import Loaded
 from isogloss.pooling import make_pool
 from isogloss.representation_shift import Shifter
-from isogloss.runs import key_of, write_lines
+from isogloss.runs import growing_lines, key_of, write_lines
 from isogloss.settings import PredictSettings
 from isogloss.tasks.example import Example
-from isogloss.tasks.reading import Record, read_records
+from isogloss.tasks.reading import Record
 
 POOLS = 16  # pools of demonstrations that are kept: a ranking over one may have cost much
 
@@ -37,41 +39,52 @@ def predict(
     Raises:
         IsoglossError: anything about the run or the items that stops the work.
     """
-    processes.in_main("predict")
-    records = _records(settings, items)
-    opened = open_finished(
-        settings.run, model=settings.model, data=settings.data, dtype=settings.dtype
-    )
-    examples = parse_items(opened, records, settings.language)
-    with answering(opened, settings) as answerer:
-        (predictions,) = answerer.answers([answerer.asked(examples)])
+    predictions = [one for window in _predicted(settings, items) for one in window]
     if settings.out:
         write_lines(settings.out, [prediction.entry() for prediction in predictions])
     return predictions
 
 
-def _records(settings: PredictSettings, items: Sequence[Mapping[str, Any]] | None) -> list[Record]:
-    given = [items is not None, settings.items is not None, bool(settings.field)]
-    if sum(given) != 1:
-        raise ConfigError(
-            "give the items one way: --items FILE, or --field NAME=TEXT for each field of one item"
-        )
-    if items is not None:
-        return [Record("items", number, item) for number, item in enumerate(items, start=1)]
-    if settings.items is not None:
-        problems: list[Problem] = []
-        records = read_records(settings.items, problems)
-        if problems:
-            raise DataError(problems)
-        return records
-    return [Record("--field", 1, dict(_pair(text) for text in settings.field))]
+def predict_to(settings: PredictSettings, out: Path) -> int:
+    """Answers to items given as a file or as fields, written to a file as they come.
+
+    Neither items nor answers are ever held all at once, so a file may be of any length. Gives the
+    number of answers. Where it is stopped, those that were found are in `NAME.part` beside `out`.
+
+    Raises:
+        IsoglossError: anything about the run or the items that stops the work.
+    """
+    count = 0
+    with growing_lines(out) as add:
+        for window in _predicted(settings, None):
+            add([prediction.entry() for prediction in window])
+            count += len(window)
+    return count
 
 
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ConfigError(f"--field is '{text}'; expected NAME=TEXT")
-    return name, value
+def _predicted(
+    settings: PredictSettings, items: Sequence[Mapping[str, Any]] | None
+) -> Iterator[list[Prediction]]:
+    """The answers, a window of items at a time; all items are looked at before the first."""
+    processes.in_main("predict")
+    given = given_items(settings, items)
+    opened = open_finished(
+        settings.run, model=settings.model, data=settings.data, dtype=settings.dtype
+    )
+    asked = Items(opened, given, _language(opened, settings.language))
+    known = known_ids(opened)
+    count, among = asked.checked(known)
+    with answering(opened, settings) as answerer:
+        if count > WINDOW:  # else one window is looked at and answered
+            for window in asked.windows():
+                answerer.asked(window, among)
+        done = 0
+        for window in asked.windows():
+            last = done + len(window)
+            title = f"answering {done + 1} to {last} of {count}" if count > WINDOW else "answering"
+            (predictions,) = answerer.answers([answerer.asked(window, among)], title=title)
+            done = last
+            yield predictions
 
 
 def parse_items(
@@ -83,21 +96,16 @@ def parse_items(
         ConfigError: the task has no such language, or the run's shift cannot do with it.
         DataError: what is wrong with any item, all problems at once, or there is no item.
     """
-    language = language or opened.record["target"]
+    items = Items(opened, lambda _: iter(records), _language(opened, language))
+    items.checked(frozenset())
+    return [item for window in items.windows() for item in window]
+
+
+def _language(opened: Opened, asked: str | None) -> str:
+    language: str = asked or opened.record["target"]
     check_language(language, opened.task.languages, opened.task.name)
     check_shift(opened, language)
-    problems: list[Problem] = []
-    examples = []
-    for record in records:
-        try:
-            examples.append(opened.task.parse(record, language))
-        except DataError as error:
-            problems += error.problems
-    if problems:
-        raise DataError(problems)
-    if not examples:
-        raise DataError("no items to answer")
-    return examples
+    return language
 
 
 @dataclass(frozen=True)
@@ -124,8 +132,11 @@ class Answerer:
     shifter: Shifter | None
     _pools: dict[frozenset[str], Pool] = field(default_factory=dict, repr=False, compare=False)
 
-    def asked(self, examples: Sequence[Example]) -> Asked:
+    def asked(self, examples: Sequence[Example], among: Collection[str] = ()) -> Asked:
         """The items with their demonstrations, which depend on nothing else that is asked.
+
+        None of these has the id of one of the items, nor one of `among`, the ids of items that
+        they are answered with.
 
         Raises:
             TooLong: an item does not fit into the model's context.
@@ -134,7 +145,7 @@ class Answerer:
         # Items may come without ids of their own: by its text one has the same set wherever it is.
         placed = [dataclasses.replace(item, id=_text_id(self.opened, item)) for item in examples]
         seed = self.opened.record["seed"]
-        groups = test_groups(placed, self._pool(examples), self.context, seed=seed)
+        groups = test_groups(placed, self._pool(examples, among), self.context, seed=seed)
         numbered = _numbered(groups, [item.id for item in placed])
         _, skipped = fit(numbered, self.episodes, skip=True)
         if skipped:
@@ -166,15 +177,12 @@ class Answerer:
 
     @cached_property
     def _known(self) -> frozenset[str]:
-        """The ids of the training items."""
-        return frozenset(
-            item.id for item in (*self.opened.split.dominant, *self.opened.split.target)
-        )
+        return known_ids(self.opened)
 
-    def _pool(self, examples: Sequence[Example]) -> Pool:
+    def _pool(self, examples: Sequence[Example], among: Collection[str]) -> Pool:
         """The training items without the items themselves and their translations."""
         split = self.opened.split
-        asked = frozenset(example.id for example in examples) & self._known
+        asked = frozenset((*among, *(example.id for example in examples))) & self._known
         if asked not in self._pools:
             if len(self._pools) >= POOLS:
                 del self._pools[next(iter(self._pools))]

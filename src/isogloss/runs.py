@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,6 +181,36 @@ def write_json_file(path: Path, content: Mapping[str, Any]) -> None:
 def write_lines(path: Path, entries: Iterable[Mapping[str, Any]]) -> None:
     """Write a JSON-lines file whole or not at all."""
     write_together({path: lines_text(entries)})
+
+
+@contextmanager
+def growing_lines(path: Path) -> Iterator[Callable[[Iterable[Mapping[str, Any]]], None]]:
+    """A JSON-lines file that entries are added to as they come; `NAME.part` until it is whole.
+
+    Where the work is stopped, that file stays with what was added, and it is said.
+    """
+    part = path.with_name(f"{path.name}.part")
+    added = False
+
+    def add(entries: Iterable[Mapping[str, Any]]) -> None:
+        nonlocal added
+        try:
+            if not added:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("a" if added else "w", encoding="utf-8") as stream:
+                stream.write(lines_text(entries))
+        except OSError as error:
+            raise _cannot_write(part, error) from error
+        added = True
+
+    try:
+        yield add
+        add([])
+        _replace(path, part)
+    except BaseException:
+        if added:
+            print(f"what was done before is in {part}", file=sys.stderr, flush=True)
+        raise
 
 
 def append_line(path: Path, entry: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ Kind = Literal["choice", "label", "span"]
 SplitName = Literal["train", "validation", "test"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Example:
     """One item of a task in one language.
 

@@ -94,7 +94,7 @@ def _check_leaks(
             else:
                 continue
             expected = f"no {split} item that is among the training items too"
-            problems.append(item.record.problem(field, found, expected))
+            problems.append(item.place.problem(field, found, expected))
 
 
 def _check_shared_ids(schema: Schema, portions: Portions, problems: list[Problem]) -> None:
@@ -111,7 +111,7 @@ def _check_shared_ids(schema: Schema, portions: Portions, problems: list[Problem
             "parallel ids: give an item and its translation the same id, or, if the languages "
             f"hold different items, take the key 'id' out of {schema.path.name}"
         )
-        problems.append(items[0].record.problem(schema.id, found, expected))
+        problems.append(items[0].place.problem(schema.id, found, expected))
 
 
 def _check_same_answers(schema: Schema, portions: Portions, problems: list[Problem]) -> None:
@@ -128,7 +128,7 @@ def _check_same_answers(schema: Schema, portions: Portions, problems: list[Probl
                 (answer,), (wanted,) = item.example.answers, same.example.answers
                 found = f"'{answer}' for the id {described(item.example.id)}"
                 expected = f"'{wanted}' as in {_place(same)}, or another id"
-                problems.append(item.record.problem(schema.answer, found, expected))
+                problems.append(item.place.problem(schema.answer, found, expected))
 
 
 def _texts(item: Item) -> tuple[str, ...]:
@@ -136,4 +136,4 @@ def _texts(item: Item) -> tuple[str, ...]:
 
 
 def _place(item: Item) -> str:
-    return f"{item.record.file}, line {item.record.line}"
+    return f"{item.place.file}, line {item.place.line}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -13,19 +13,19 @@ from isogloss.errors import Problem, suggestion
 from isogloss.tasks.example import Example, SplitName
 from isogloss.tasks.own_schema import Schema
 from isogloss.tasks.own_yaml import is_sound
-from isogloss.tasks.reading import Record, read_records
+from isogloss.tasks.reading import Place, Record, each_record
 from isogloss.tasks.sources import described
 
 _SHOWN = 8  # columns that an error names at most
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """An example and where it was read."""
 
     example: Example
-    record: Record
+    place: Place
 
 
 def is_there(path: Path) -> bool:
@@ -42,13 +42,10 @@ def read_items(
     """The good items of a file that the schema names, in its order."""
     path = schema.files[language, split]
     before = len(problems)
-    records = read_records(path, problems)
-    if not records and len(problems) == before:
-        problems.append(Problem(str(path), "no items", "at least one", 1))
-    absent = _absent_columns(schema, records, problems)
-    _check_ids_differ(schema, records, problems)
+    found = _Found(schema)
     items = []
-    for row, record in enumerate(records, start=1):
+    for row, record in enumerate(each_record(path, problems), start=1):
+        found.meet(record)
         noted: list[Problem] = []
         fields = read_fields(schema, record, noted)
         answers = read_answers(schema, record, fields, noted)
@@ -56,10 +53,13 @@ def read_items(
             name = f"{split}-{row}" if schema.parallel_rows else f"{language}-{split}-{row}"
         else:
             name = _text(record, schema.id, noted) or ""
-        problems += [problem for problem in noted if problem.field not in absent]
+        found.noted += noted
         if not noted:
             example = Example(name, language, MappingProxyType(fields), schema.options, answers)
-            items.append(Item(example, record))
+            items.append(Item(example, record.place))
+    if found.first is None and len(problems) == before:
+        problems.append(Problem(str(path), "no items", "at least one", 1))
+    problems += found.problems()
     problems[before:] = sorted(problems[before:], key=lambda problem: problem.line or 0)
     return items
 
@@ -140,28 +140,48 @@ def _spans(
     return tuple(dict.fromkeys(answers)) if len(problems) == before else ()
 
 
-def _absent_columns(schema: Schema, records: Sequence[Record], problems: list[Problem]) -> set[str]:
-    """The needed columns that no record has: one problem each for the whole file."""
-    if not records:
-        return set()
-    there = dict.fromkeys(column for record in records for column in record.values)
-    needed = (*schema.fields, schema.answer, *filter(None, (schema.id,)))
-    absent = [column for column in needed if column not in there]
-    is_table = Path(records[0].file).suffix.lower() in (".csv", ".tsv")
-    line = 1 if is_table else records[0].line
-    found = f"only the columns {', '.join(map(described, there))}" if there else "no columns"
-    for column in absent:
-        expected = f"a column '{column}'{suggestion(column, there)}"
-        problems.append(Problem(records[0].file, found, expected, line, column))
-    return set(absent)
+class _Found:
+    """What was met while a file was read: its columns, its ids, and what is wrong with records."""
 
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self.first: Record | None = None
+        self.noted: list[Problem] = []
+        self._again: list[Problem] = []
+        self._columns: dict[str, None] = {}
+        self._lines: dict[str, int] = {}  # where each id was met first
 
-def _check_ids_differ(schema: Schema, records: Sequence[Record], problems: list[Problem]) -> None:
-    first_lines: dict[str, int] = {}
-    for record in records:
-        name = scalar_text(record.values.get(schema.id)) if schema.id else None
-        if name is not None and name in first_lines:
-            found = f"{described(name)} again (first in line {first_lines[name]})"
-            problems.append(record.problem(schema.id, found, "each id once"))
-        if name is not None:
-            first_lines.setdefault(name, record.line)
+    def meet(self, record: Record) -> None:
+        """Take note of a record's columns, and of its id if it was there before."""
+        self.first = self.first or record
+        self._columns |= dict.fromkeys(record.values)
+        name = scalar_text(record.values.get(self.schema.id)) if self.schema.id else None
+        if name is None:
+            return
+        if self._lines.setdefault(name, record.line) != record.line:
+            found = f"{described(name)} again (first in line {self._lines[name]})"
+            self._again.append(record.problem(self.schema.id, found, "each id once"))
+
+    def problems(self) -> list[Problem]:
+        """All that is wrong; of a column that no record has, one problem for the whole file."""
+        if self.first is None:
+            return []
+        columns = self._columns
+        needed = (*self.schema.fields, self.schema.answer, *filter(None, (self.schema.id,)))
+        absent = [column for column in needed if column not in columns]
+        is_table = Path(self.first.file).suffix.lower() in (".csv", ".tsv")
+        line = 1 if is_table else self.first.line
+        there = ", ".join(map(described, columns))
+        found = f"only the columns {there}" if columns else "no columns"
+        missing = [
+            Problem(
+                self.first.file,
+                found,
+                f"a column '{column}'{suggestion(column, columns)}",
+                line,
+                column,
+            )
+            for column in absent
+        ]
+        own = [problem for problem in self.noted if problem.field not in absent]
+        return [*missing, *self._again, *own]
