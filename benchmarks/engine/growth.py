@@ -4,7 +4,8 @@
 
 For each number, a task with so many items in D_t and in the test set is written to disk. A process
 of its own (`growth_process`) reads it, plans an epoch and makes one update, and answers all test
-items, with a tiny model, so that next to nothing is the model's.
+items; another answers as many new items from a file, by the run of the first number. The model is
+tiny, so that next to nothing is the model's.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import tyro
 
 from benchmarks.engine.growth_process import PARTS
 from benchmarks.engine.items import Maker, Sizes, write_items
-from benchmarks.engine.lengths import read
+from benchmarks.engine.lengths import FIELDS, read
 from benchmarks.engine.rounds import ROOT, environment
 from benchmarks.engine.shapes import made_words, model_folder
 from isogloss import IsoglossError, RunError
@@ -56,7 +57,7 @@ def main(settings: Settings) -> None:
         for count in settings.items:
             folder = Path(place) / str(count)
             write(folder / "task", count, settings)
-            points.append(_measured(folder, model, count, answer=count <= settings.answered))
+            points.append(_measured(folder, model, count, settings))
     if settings.out:
         settings.out.write_text(json.dumps(points, indent=1), encoding="utf-8")
     print(table(points))
@@ -69,14 +70,23 @@ def write(folder: Path, count: int, settings: Settings) -> None:
     write_items(folder, maker, Sizes(100, count, count), seed=settings.seed, data=None)
 
 
-def _measured(folder: Path, model: Path, count: int, *, answer: bool) -> Point:
-    command = [sys.executable, "-m", "benchmarks.engine.growth_process", str(folder), str(model)]
-    command += ["--answer"] if answer else []
+def _measured(folder: Path, model: Path, count: int, settings: Settings) -> Point:
+    parts = ["read", "train", *(["evaluate"] if count <= settings.answered else [])]
+    found = _process(folder, model, parts)
+    first, (target, _) = folder.parent / str(settings.items[0]), FIELDS[settings.task]
+    items = folder / "task" / target / "test.jsonl"
+    found |= _process(first, model, ["predict", "--items", str(items)])
+    print(json.dumps({"items": count} | found), flush=True)
+    return {"items": count} | found
+
+
+def _process(folder: Path, model: Path, parts: Sequence[str]) -> dict[str, Any]:
+    module = "benchmarks.engine.growth_process"
+    command = [sys.executable, "-m", module, str(folder), str(model), *parts]
     ended = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
     if ended.returncode:
-        raise RunError(f"measuring {count} items failed:\n{ended.stderr[-3000:]}")
-    found = {"items": count, **json.loads(ended.stdout.splitlines()[-1])}
-    print(json.dumps(found), flush=True)
+        raise RunError(f"measuring {folder.name} items failed:\n{ended.stderr[-3000:]}")
+    found: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
     return found
 
 
