@@ -49,6 +49,7 @@ ORDER = (
     "asking",
     "answering",
     "finished",
+    "items",
     "scoring",
     "statistics",
     "evaluating",
