@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from benchmarks.engine.meter import settle
 from benchmarks.engine.work import Least, Work
 from isogloss.model.layers import blocks
+from isogloss.model.products import product
 
 SECONDS = 3.0  # of measuring
 REPEATS = 5  # at least
@@ -59,8 +61,10 @@ class Rate:
 def matmul_rate(work: Work) -> Rate:
     """How fast a block's matrices are multiplied, forward and for the gradient of the input.
 
-    The products are as tall as the mean update of this work with demonstrations shared.
+    The products are as tall as the mean update of this work with demonstrations shared, and made
+    as Isogloss makes them: by torch, or by oneDNN where that is faster.
     """
+    multiply = product if work.asked.quick else torch.nn.functional.linear
     tokens = max(1, work.least_train.tokens // len(work.updates))
     shapes = [
         tuple(each.shape) for each in blocks(_skeleton(work))[0].parameters() if each.ndim == 2
@@ -69,21 +73,23 @@ def matmul_rate(work: Work) -> Rate:
     weights = [torch.randn(shape, **made) for _ in range(COPIES) for shape in shapes]
     inputs = {width: torch.randn(tokens, width, **made) for shape in shapes for width in shape}
     count = sum(4 * tokens * weight.numel() for weight in weights)
-    _pass(weights, inputs)
+    _pass(multiply, weights, inputs)
     found: list[tuple[float, float]] = []
     begun = time.perf_counter()
     while len(found) < REPEATS or time.perf_counter() - begun < SECONDS:
         settle()
         clock, processor = time.perf_counter(), time.process_time()
-        _pass(weights, inputs)
+        _pass(multiply, weights, inputs)
         settle()
         found.append((time.perf_counter() - clock, time.process_time() - processor))
     return Rate(*(count / statistics.median(side) for side in zip(*found, strict=True)))
 
 
 @torch.no_grad()
-def _pass(weights: list[Tensor], inputs: dict[int, Tensor]) -> None:
+def _pass(
+    multiply: Callable[[Tensor, Tensor], Tensor], weights: list[Tensor], inputs: dict[int, Tensor]
+) -> None:
     for weight in weights:
         made, given = weight.shape
-        torch.matmul(inputs[given], weight.T)
-        torch.matmul(inputs[made], weight)
+        multiply(inputs[given], weight)
+        multiply(inputs[made], weight.T)

@@ -16,6 +16,7 @@ from benchmarks.engine.meter import Meter
 from benchmarks.engine.outcome import Answers, Learnt
 from benchmarks.engine.work import EVALUATED_TOGETHER, FIRST_RUN, NEW_TOKENS, Work
 from isogloss import Loaded, evaluating, finished, placing, training
+from isogloss.model import products
 from isogloss.tuning.adapter_files import WEIGHTS_FILE, read_prompt
 
 
@@ -35,6 +36,7 @@ def train(work: Work, meter: Meter) -> Learnt:
     first = work.folder / FIRST_RUN
     out = work.folder / "run-again" if first.is_dir() else first
     with (
+        watched(products, "torch_is_slow", lambda _: work.asked.quick),
         watched(placing, "load", _loading(meter)),
         watched(training, "learn", _timing(meter)),
     ):
@@ -46,6 +48,7 @@ def train(work: Work, meter: Meter) -> Learnt:
 def evaluate(work: Work, meter: Meter) -> Answers:
     """The predictions of `isogloss.evaluate` on the first run."""
     with (
+        watched(products, "torch_is_slow", lambda _: work.asked.quick),
         watched(finished, "load", _loading(meter)),
         watched(evaluating, "answer", _timing(meter)),
     ):

@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from benchmarks.engine.items import Sizes
 from benchmarks.engine.lengths import FIELDS
 from isogloss import ModelOptions
 from isogloss.model.load import resolve_dtype
+from isogloss.model.products import torch_is_slow
 from isogloss.tuning.adapter_files import read_prompt
 
 WORK, START, FIRST_RUN = "work.json", "start.safetensors", "run-0"
@@ -52,6 +53,7 @@ class Asked:
     dtype: str = "float32"
     device: str = "cpu"
     threads: int = 0
+    products: Literal["auto", "torch"] = "auto"
     seed: int = 42
 
     @property
@@ -63,6 +65,12 @@ class Asked:
     def format(self) -> torch.dtype:
         """The model's number format."""
         return resolve_dtype(self.options)
+
+    @property
+    def quick(self) -> bool:
+        """Whether Isogloss multiplies by oneDNN in this work."""
+        here = self.device == "cpu" and self.format == torch.float32
+        return here and self.products == "auto" and torch_is_slow()
 
 
 def asked_of(settings: Asked) -> Asked:

@@ -26,6 +26,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from isogloss.errors import ConfigError, ModelError
+from isogloss.model.products import quicken
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Kernel = Literal["auto", "sdpa", "eager", "flash_attention_2"]
@@ -273,7 +274,7 @@ def _model(place: _Place, options: ModelOptions, device: torch.device) -> PreTra
     assert isinstance(model, PreTrainedModel), "AutoModelForCausalLM gives a model"
     if options.quantization == "none":
         torch.nn.Module.to(model, device)
-    return model
+    return quicken(model)
 
 
 def _dtype(asked: Dtype, device: torch.device) -> torch.dtype:
