@@ -27,10 +27,11 @@ class Tolerance:
     spans: float
 
 
-# Rounding of the first update's loss is that of the format. Later ones carry Adam's steps, which
-# make small gradients, and so their rounding, as large as great ones.
+# Rounding of the first update's loss is that of the format; with SmolLM2's own weights float32
+# comes within 2e-5 of float64 (transformers 1.8e-5 off, Isogloss 1.2e-6). Later ones carry Adam's
+# steps, which make small gradients, and so their rounding, as large as great ones.
 TOLERANCES = {
-    "float32": Tolerance(first=1e-5, loss=1e-3, prompt=0.02, score=1e-3, spans=0.9),
+    "float32": Tolerance(first=5e-5, loss=1e-3, prompt=0.02, score=1e-3, spans=0.9),
     "bfloat16": Tolerance(first=2e-2, loss=5e-2, prompt=0.5, score=0.25, spans=0.5),
 }
 

@@ -39,7 +39,7 @@ class Settings:
 
     items: tuple[int, ...] = (100, 1000, 10000, 100000)
     """Items of D_t and of the test set."""
-    answered: int = 10000
+    answered: int = 100000
     """Of more items than this, the test items are read but not answered."""
     task: str = "xcopa"
     """Whose lengths the items have."""

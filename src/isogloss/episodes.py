@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, final
@@ -110,7 +110,7 @@ def fit(
     return kept, left_out
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Step:
     """What one batch of training holds: groups, translation pairs to contrast, or both."""
 
@@ -152,19 +152,19 @@ class Schedule:
                 steps.append(Step(epoch, (), own))
         return steps
 
-    def lines(self, stage: int) -> list[dict[str, Any]]:
+    def lines(self, stage: int) -> Iterator[dict[str, Any]]:
         """Which targets met which demonstrations, for the run folder."""
-        return [
-            {
-                "stage": stage,
-                "epoch": number // self.batches_per_epoch,
-                "batch": number % self.batches_per_epoch,
-                "demonstrations": [f"{item.language}/{item.id}" for item in group.demonstrations],
-                "targets": [f"{item.language}/{item.id}" for item in group.targets],
-            }
-            for number, batch in enumerate(self.batches)
-            for group in batch
-        ]
+        for number, batch in enumerate(self.batches):
+            for group in batch:
+                yield {
+                    "stage": stage,
+                    "epoch": number // self.batches_per_epoch,
+                    "batch": number % self.batches_per_epoch,
+                    "demonstrations": [
+                        f"{item.language}/{item.id}" for item in group.demonstrations
+                    ],
+                    "targets": [f"{item.language}/{item.id}" for item in group.targets],
+                }
 
 
 def plan(

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 from isogloss import processes
 from isogloss.answering import Answering, answer, reserved
-from isogloss.demonstrations.choose import Demonstrations, Group
+from isogloss.demonstrations.choose import Demonstrations, Group, chunks
 from isogloss.demonstrations.schedule import test_groups
-from isogloss.episodes import EpisodeEncoder, fit
+from isogloss.episodes import EpisodeEncoder, Skipped, fit
 from isogloss.errors import DataError, RunError
 from isogloss.finished import Opened, check_shift, open_finished
 from isogloss.intervals import bootstrap_interval, mcnemar_exact, paired_bootstrap
+from isogloss.items import WINDOW
 from isogloss.languages import check_language
 from isogloss.model.load import Loaded
 from isogloss.representation_shift import Shifter
@@ -24,9 +26,10 @@ from isogloss.runs import (
     SCORES,
     Json,
     Run,
+    each_entry,
+    each_line,
     json_text,
     key_of,
-    lines_text,
     read_json_file,
     read_lines,
     write_json_file,
@@ -35,12 +38,15 @@ from isogloss.runs import (
 )
 from isogloss.scoring import judged, values_of
 from isogloss.settings import EvaluateSettings
+from isogloss.shelf import Shelf
 from isogloss.tasks.example import Example, Task
 from isogloss.tasks.splits import read_test
 from isogloss.tuning.compiled import Compiled
 from isogloss.tuning.untuned import Untuned
 
 EVALUATIONS = "evaluations"
+PIECE = 512  # items with one demonstration set that are encoded together
+Entries: TypeAlias = Sequence[Json]
 
 
 @final
@@ -116,7 +122,11 @@ def _scored(folder: Path) -> Json | None:
     except RunError:
         return None
     whole = {"setting", "items", "baselines", "skipped"} <= set(content)
-    return content if whole and len(read_lines(folder / PREDICTIONS)) == content["items"] else None
+    return content if whole and _count(folder) == content["items"] else None
+
+
+def _count(folder: Path) -> int:
+    return sum(1 for _ in each_entry(folder / PREDICTIONS))
 
 
 def _setting(settings: EvaluateSettings, opened: Opened, language: str) -> Json:
@@ -168,7 +178,7 @@ class _Bench:
     context: Demonstrations
     skip: bool
 
-    def tuned(self) -> tuple[list[Json], list[Json]]:
+    def tuned(self) -> tuple[Entries, list[Json]]:
         """Entries of the trained run, and the items skipped."""
         with self.opened.tuned(self.loaded) as shifter:
             episodes = self.opened.episodes(self.loaded, tuned=True)
@@ -180,18 +190,15 @@ class _Bench:
         A compiled prefix adds none: its keys and values are there.
         """
         own, alone = (self.opened.episodes(self.loaded, tuned=tuned) for tuned in (True, False))
-        groups = test_groups(
-            self.items,
-            self.opened.pool(self.context),
-            self.context,
-            seed=self.opened.record["seed"],
-        )
-        more = [_tokens(own, each) - _tokens(alone, Group((), each.targets)) for each in groups]
+        more = [
+            _tokens(own, each) - _tokens(alone, Group((), each.targets))
+            for each in self._pieces(self.context)
+        ]
         tune = self.opened.method.tune
         there = tune.length if isinstance(tune, Compiled) else 0
         return max(0.0, sum(more) / len(self.items) - there)
 
-    def untuned(self, *, none: bool, title: str) -> tuple[list[Json], list[Json]]:
+    def untuned(self, *, none: bool, title: str) -> tuple[Entries, list[Json]]:
         """Entries of the untuned model, and the items skipped."""
         context = dataclasses.replace(self.context, count=0) if none else self.context
         how = dataclasses.replace(self.how, calibration="none")
@@ -206,27 +213,52 @@ class _Bench:
         shifter: Shifter | None,
         *,
         title: str,
-    ) -> tuple[list[Json], list[Json]]:
+    ) -> tuple[Entries, list[Json]]:
         episodes = reserved(episodes, how)
         groups, skipped = self._groups(context, episodes)
-        predictions = answer(self.loaded, episodes, groups, how, shifter, title=title)
-        by_id = {item.id: item for item in self.items}
-        entries = [
-            judged(prediction, by_id[prediction.id], self.opened.task) for prediction in predictions
-        ]
         order = {item.id: place for place, item in enumerate(self.items)}
-        entries.sort(key=lambda entry: order[entry["id"]])
+        answered, places = Shelf(), []
+        count = sum(len(group.targets) for group in groups)
+        for window in _windows(groups):
+            last = len(answered) + sum(len(group.targets) for group in window)
+            of = f" {len(answered) + 1} to {last} of {count}" if count > WINDOW else ""
+            for prediction in answer(
+                self.loaded, episodes, window, how, shifter, title=f"{title}{of}"
+            ):
+                place = order[prediction.id]
+                answered.add(judged(prediction, self.items[place], self.opened.task))
+                places.append(place)
+        entries = answered.in_order(sorted(range(count), key=places.__getitem__))
         return entries, [dataclasses.asdict(item) for item in skipped]
 
     def _groups(
         self, settings: Demonstrations, episodes: EpisodeEncoder
-    ) -> tuple[list[Group], list[Any]]:
-        seed = self.opened.record["seed"]
-        groups = test_groups(self.items, self.opened.pool(settings), settings, seed=seed)
-        kept, skipped = fit(groups, episodes, skip=self.skip)
+    ) -> tuple[list[Group], list[Skipped]]:
+        kept, skipped = fit(self._pieces(settings), episodes, skip=self.skip)
         if not kept:
             raise DataError("no test item fits the model's context; lower --demonstrations")
         return kept, skipped
+
+    def _pieces(self, settings: Demonstrations) -> list[Group]:
+        """The items with their demonstration sets, in groups that are small enough to encode."""
+        seed = self.opened.record["seed"]
+        groups = test_groups(self.items, self.opened.pool(settings), settings, seed=seed)
+        return [
+            Group(each.demonstrations, targets)
+            for each in groups
+            for targets in chunks(each.targets, PIECE)
+        ]
+
+
+def _windows(groups: Sequence[Group]) -> Iterator[list[Group]]:
+    """Groups that are answered together; their texts and tokens are held as long."""
+    window: list[Group] = []
+    for group in groups:
+        if window and sum(len(each.targets) for each in (*window, group)) > WINDOW:
+            yield window
+            window = []
+        window.append(group)
+    yield window
 
 
 def _tokens(episodes: EpisodeEncoder, group: Group) -> int:
@@ -236,7 +268,7 @@ def _tokens(episodes: EpisodeEncoder, group: Group) -> int:
 
 
 def _content(
-    opened: Opened, setting: Json, entries: list[Json], skipped: list[Json], seed: int
+    opened: Opened, setting: Json, entries: Entries, skipped: list[Json], seed: int
 ) -> Json:
     task, record = opened.task, opened.record
     metrics = ["accuracy"] if task.kind != "span" else ["f1", "exact_match"]
@@ -264,7 +296,7 @@ def _content(
     }
 
 
-def _baselines(bench: _Bench, folder: Path, entries: list[Json], seed: int) -> list[Json]:
+def _baselines(bench: _Bench, folder: Path, entries: Entries, seed: int) -> list[Json]:
     """The untuned model's scores on the same items, each tested against the run's."""
     rows = []
     untuned = isinstance(bench.opened.method.tune, Untuned)
@@ -281,7 +313,7 @@ def _baselines(bench: _Bench, folder: Path, entries: list[Json], seed: int) -> l
     return rows
 
 
-def _compared(entries: list[Json], found: list[Json], task: Task, seed: int) -> Json:
+def _compared(entries: Entries, found: Entries, task: Task, seed: int) -> Json:
     """A baseline's score, and the run's difference to it on the items that both answered."""
     interval = bootstrap_interval(values_of(found, task.metric), seed=seed)
     both = {entry["id"] for entry in entries} & {entry["id"] for entry in found}
@@ -312,8 +344,8 @@ def _keep_main(run: Run, folder: Path, content: Json) -> None:
     if there is not None and _rank(run, there) > rank:
         return
     texts = {
-        run.folder / PREDICTIONS: lines_text(read_lines(folder / PREDICTIONS)),
-        run.folder / SCORES: json_text(content),
+        run.folder / PREDICTIONS: each_line(each_entry(folder / PREDICTIONS)),
+        run.folder / SCORES: (json_text(content),),
     }
     write_together(texts)
 

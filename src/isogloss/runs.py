@@ -164,6 +164,14 @@ def key_of(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def lines_key(entries: Iterable[Mapping[str, Any]]) -> str:
+    """The SHA-256 of what a JSON-lines file with these entries would hold."""
+    digest = hashlib.sha256()
+    for line in each_line(entries):
+        digest.update(line.encode())
+    return digest.hexdigest()
+
+
 def file_digest(path: Path) -> str:
     """The SHA-256 of a file's content."""
     digest = hashlib.sha256()
@@ -180,7 +188,7 @@ def write_json_file(path: Path, content: Mapping[str, Any]) -> None:
 
 def write_lines(path: Path, entries: Iterable[Mapping[str, Any]]) -> None:
     """Write a JSON-lines file whole or not at all."""
-    write_together({path: lines_text(entries)})
+    write_together({path: each_line(entries)})
 
 
 @contextmanager
@@ -198,7 +206,7 @@ def growing_lines(path: Path) -> Iterator[Callable[[Iterable[Mapping[str, Any]]]
             if not added:
                 path.parent.mkdir(parents=True, exist_ok=True)
             with part.open("a" if added else "w", encoding="utf-8") as stream:
-                stream.write(lines_text(entries))
+                stream.writelines(each_line(entries))
         except OSError as error:
             raise _cannot_write(part, error) from error
         added = True
@@ -244,15 +252,19 @@ def read_lines(path: Path) -> list[Json]:
 
     A last line cut off by a crash is left out.
     """
+    return list(each_entry(path))
+
+
+def each_entry(path: Path) -> Iterator[Json]:
+    """The entries of a JSON-lines file one by one, as `read_lines` gives them."""
     if not path.is_file():
-        return []
-    entries = []
-    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
-        try:
-            entries.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return entries
+        return
+    with path.open(encoding="utf-8", errors="replace", newline="\n") as stream:
+        for line in stream:
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError:
+                return
 
 
 @contextmanager
@@ -335,13 +347,16 @@ def json_text(content: Mapping[str, Any]) -> str:
     return json.dumps(content, ensure_ascii=False, indent=2, default=str) + "\n"
 
 
-def lines_text(entries: Iterable[Mapping[str, Any]]) -> str:
-    """The text of a JSON-lines file."""
-    return "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
+def each_line(entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """The lines of a JSON-lines file."""
+    return (json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
 
 
-def write_together(texts: Mapping[Path, str]) -> None:
-    """Write files that belong together: all are on the disk before the first takes its place."""
+def write_together(texts: Mapping[Path, Iterable[str]]) -> None:
+    """Write files that belong together: all are on the disk before the first takes its place.
+
+    A text may come in parts, which need not be held together.
+    """
     ready = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in texts}
     try:
         for path, temporary in ready.items():
@@ -354,11 +369,11 @@ def write_together(texts: Mapping[Path, str]) -> None:
                 temporary.unlink(missing_ok=True)
 
 
-def _write(path: Path, temporary: Path, text: str) -> None:
+def _write(path: Path, temporary: Path, text: Iterable[str]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("w", encoding="utf-8") as stream:
-            stream.write(text)
+            stream.writelines([text] if isinstance(text, str) else text)
             stream.flush()
             os.fsync(stream.fileno())
     except OSError as error:

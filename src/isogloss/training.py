@@ -41,7 +41,7 @@ from isogloss.runs import (
     cannot_go_on,
     clear_folder,
     file_digest,
-    key_of,
+    lines_key,
     write_json_file,
     write_lines,
 )
@@ -264,13 +264,18 @@ def _objective(
 def _begin(job: Job, record: Json, schedules: Sequence[Schedule]) -> None:
     """Write the record and the drawn demonstrations, unless an earlier start has."""
     folder = job.run.folder
-    lines = [line for number, each in enumerate(schedules) for line in each.lines(number)]
-    processes.check_same(key_of({"lines": lines}), "demonstrations")
+
+    def lines() -> Iterator[Json]:
+        for number, schedule in enumerate(schedules):
+            yield from schedule.lines(number)
+
+    if processes.count() > 1:
+        processes.check_same(lines_key(lines()), "demonstrations")
     if processes.is_main():
         write_json_file(folder / RECORD, record)
         if job.settings.force:
             clear_folder(folder, keep=RECORD)
-        write_lines(folder / DEMONSTRATIONS, lines)
+        write_lines(folder / DEMONSTRATIONS, lines())
     processes.wait()
 
 

@@ -79,12 +79,12 @@ class Pool:
         return own, others
 
     @cached_property
-    def _places(self) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
+    def _places(self) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
         """Where each id stands, in D_s and in D_t."""
-        found: tuple[dict[str, list[int]], dict[str, list[int]]] = ({}, {})
+        found: tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]] = ({}, {})
         for items, places in zip((self.dominant, self.target), found, strict=True):
             for place, item in enumerate(items):
-                places.setdefault(item.id, []).append(place)
+                places[item.id] = (*places.get(item.id, ()), place)
         return found
 
 
@@ -111,7 +111,7 @@ class _Others(Sequence[Example]):
         return self.items[place + bisect_right(self.before, place)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Group:
     """Targets that have one demonstration set: the unit of encoding and packing."""
 

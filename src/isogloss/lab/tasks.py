@@ -27,7 +27,7 @@ from isogloss.lab.items import (
 )
 from isogloss.lab.voice import Voice
 from isogloss.lab.world import LABELS, Relation, World
-from isogloss.runs import lines_text, write_together
+from isogloss.runs import each_line, write_together
 from isogloss.settings import check_positive
 
 OPTIONS = ("choice1", "choice2")
@@ -187,7 +187,7 @@ def write_task(folder: Path, task: LabTask, world: World, sizes: TaskSizes) -> P
                 {"id": f"{split}-{number}"} | _row(each, task, world, code)
                 for number, each in enumerate(asked[:count])
             ]
-            texts[folder / code / f"{split}.jsonl"] = lines_text(rows)
+            texts[folder / code / f"{split}.jsonl"] = "".join(each_line(rows))
     write_together(texts)
     return folder / "task.yaml"
 

@@ -8,7 +8,7 @@ from typing import TypeAlias
 from isogloss.errors import Problem
 from isogloss.tasks.example import SplitName
 from isogloss.tasks.own_files import SPLITS
-from isogloss.tasks.own_items import Item, is_there, read_items
+from isogloss.tasks.own_items import Item, each_item, is_there
 from isogloss.tasks.own_schema import Schema
 from isogloss.tasks.sources import described
 
@@ -24,7 +24,7 @@ def check_files(schema: Schema) -> tuple[list[Problem], list[dict[str, object]]]
         if place not in schema.files or not is_there(schema.files[place]):
             continue
         before = len(problems)
-        portions[place] = read_items(schema, *place, problems)
+        portions[place] = list(each_item(schema, *place, problems))
         # Where rows count as ids, a file that lacks a row has the wrong ids after it.
         if schema.id is not None or (schema.parallel_rows and len(problems) == before):
             comparable[place] = portions[place]

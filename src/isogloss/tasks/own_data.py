@@ -11,7 +11,7 @@ from isogloss.errors import DataError, Problem
 from isogloss.languages import check_language
 from isogloss.tasks.example import Example, Kind, Portion, SplitName, Task, Wording
 from isogloss.tasks.own_checks import check_files
-from isogloss.tasks.own_items import is_there, read_answers, read_fields, read_items, scalar_text
+from isogloss.tasks.own_items import each_item, is_there, read_answers, read_fields, scalar_text
 from isogloss.tasks.own_schema import Schema, read_schema
 from isogloss.tasks.reading import Record
 
@@ -44,10 +44,10 @@ class OwnTask(Task):
                 return Portion(())
             raise DataError(self.schema.missing(language, split, f"the {split} items"))
         problems: list[Problem] = []
-        items = read_items(self.schema, language, split, problems)
+        examples = tuple(item.example for item in each_item(self.schema, language, split, problems))
         if problems:
             raise DataError(problems)
-        return Portion(tuple(item.example for item in items), (path, self.schema.path))
+        return Portion(examples, (path, self.schema.path))
 
     def sentence_fields(self) -> tuple[str, ...]:
         """All fields but the context of a span task, which is a passage."""

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import final
 
 from isogloss.errors import Problem, suggestion
+from isogloss.shelf import Shelf
 from isogloss.tasks.example import Example, SplitName
 from isogloss.tasks.own_schema import Schema
 from isogloss.tasks.own_yaml import is_sound
 from isogloss.tasks.reading import Place, Record, each_record
 from isogloss.tasks.sources import described
 
+HELD = 4096  # items of a file whose texts are in memory; those of further ones are on disk
 _SHOWN = 8  # columns that an error names at most
 
 
@@ -36,14 +38,13 @@ def is_there(path: Path) -> bool:
         return True
 
 
-def read_items(
+def each_item(
     schema: Schema, language: str, split: SplitName, problems: list[Problem]
-) -> list[Item]:
-    """The good items of a file that the schema names, in its order."""
+) -> Iterator[Item]:
+    """The good items of a file that the schema names, in its order; problems at the end."""
     path = schema.files[language, split]
     before = len(problems)
-    found = _Found(schema)
-    items = []
+    found, keep = _Found(schema), _Keeper()
     for row, record in enumerate(each_record(path, problems), start=1):
         found.meet(record)
         noted: list[Problem] = []
@@ -55,13 +56,56 @@ def read_items(
             name = _text(record, schema.id, noted) or ""
         found.noted += noted
         if not noted:
-            example = Example(name, language, MappingProxyType(fields), schema.options, answers)
-            items.append(Item(example, record.place))
+            example = Example(name, language, keep.fields(fields), schema.options, answers)
+            yield Item(example, record.place)
     if found.first is None and len(problems) == before:
         problems.append(Problem(str(path), "no items", "at least one", 1))
     problems += found.problems()
     problems[before:] = sorted(problems[before:], key=lambda problem: problem.line or 0)
-    return items
+
+
+@final
+class _Keeper:
+    """Keeps the fields of a file's items, in memory or on disk."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.shelf: Shelf | None = None
+
+    def fields(self, fields: dict[str, str]) -> Mapping[str, str]:
+        self.count += 1
+        if self.count <= HELD:
+            return MappingProxyType(fields)
+        self.shelf = self.shelf or Shelf()
+        self.shelf.add(fields)
+        return _OnDisk(self.shelf, len(self.shelf) - 1)
+
+
+@final
+class _OnDisk(Mapping[str, str]):
+    """The fields of an item, read when they are asked for."""
+
+    __slots__ = ("_place", "_shelf")
+
+    def __init__(self, shelf: Shelf, place: int) -> None:
+        self._shelf, self._place = shelf, place
+
+    def __getitem__(self, name: str) -> str:
+        return self._fields[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def __repr__(self) -> str:
+        return repr(self._fields)
+
+    @property
+    def _fields(self) -> dict[str, str]:
+        found: dict[str, str] = self._shelf[self._place]
+        return found
 
 
 def read_fields(schema: Schema, record: Record, problems: list[Problem]) -> dict[str, str]:
@@ -80,7 +124,7 @@ def read_answers(
     if given is None:
         return ()
     if given in schema.options:
-        return (given,)
+        return (schema.options[schema.options.index(given)],)  # one text for all items
     number = int(given) if given.isdecimal() and len(given) < 4 else len(schema.options)
     if schema.kind == "choice" and number < len(schema.options):
         return (schema.options[number],)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from isogloss.errors import DataError, Problem
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where an item was read: a file, and a line counted from 1."""
 
@@ -25,7 +25,7 @@ class Place:
         return Problem(self.file, found, expected, self.line, field)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record(Place):
     """One item as it stands in a file: its values and where it was read."""
 

@@ -100,9 +100,9 @@ def _read(task: Task, language: str, split: SplitName, *, seed: int) -> Portion:
     what = f"{task.name}, the '{split}' items of '{language}'"
     if not portion.examples and split != "validation":
         raise DataError(f"{what}: found none; give data with at least one")
-    counts = Counter(example.id for example in portion.examples)
-    twice = [name for name, count in counts.items() if count > 1]
-    if twice:
+    if len({example.id for example in portion.examples}) < len(portion.examples):
+        counts = Counter(example.id for example in portion.examples)
+        twice = [name for name, count in counts.items() if count > 1]
         raise DataError(f"{what}: found {_some(twice)} more than once; give every item its own id")
     return portion
 
