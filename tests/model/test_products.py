@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import types
 
 import pytest
 import torch
@@ -87,6 +88,21 @@ def test_tensors_in_any_order_of_memory_are_multiplied_right(counted):
             theirs.zero_grad()
             ours.zero_grad()
     assert counted
+
+
+def test_a_weight_with_gaps_is_copied_first(monkeypatch):
+    seen, own = [], torch.ops.mkldnn._linear_pointwise
+    ops = types.SimpleNamespace(
+        _linear_pointwise=lambda left, right, *rest: seen.append(right) or own(left, right, *rest)
+    )
+    monkeypatch.setattr(products.torch.ops, "mkldnn", ops)
+    left, wide = torch.randn(3, 16), torch.randn(8, 32)
+    dense = torch.randn(8, 16)
+    for right in (wide[:, :16], dense, torch.randn(16, 8).t()):
+        torch.testing.assert_close(products.product(left, right), left @ right.t())
+    assert seen[0].is_contiguous()
+    assert seen[1] is dense
+    assert not seen[2].is_contiguous()
 
 
 def test_gradients_of_gradients_are_those_of_torch():

@@ -56,6 +56,8 @@ def torch_is_slow() -> bool:
 
 def product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
     """`left @ right.T + bias`, (..., in) by (out, in), float32; without gradients."""
+    if not (right.is_contiguous() or right.t().is_contiguous()):
+        right = right.contiguous()  # with gaps in memory oneDNN takes hundreds of times as long
     found: Tensor = torch.ops.mkldnn._linear_pointwise(left, right, bias, "none", [], "")
     return found
 
