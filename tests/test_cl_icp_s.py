@@ -33,6 +33,7 @@ from shift_twin import (
     steps_of,
     text_of,
 )
+from span_task import write_spans
 from test_shifcon import killed, needs_fork
 
 TO, BACK = LAYERS = (2, 4)
@@ -429,35 +430,11 @@ def test_settings_that_say_nothing_or_cannot_be_are_refused(given, message, task
 # Spans.
 
 
-def span_task(folder: Path) -> Path:
-    (folder / "task.yaml").write_text(
-        "name: reds\nkind: span\ndominant: en\nlanguages: [en, tr]\n"
-        "fields: [passage, question]\nanswer: answers\nid: id\ncontext: passage\n"
-        'wording: {input: "{passage}\\nQuestion: {question}\\nAnswer:"}\n'
-        'files: "{language}/{split}.jsonl"\n'
-    )
-    for language, what in (("en", "Part"), ("tr", "Parça")):
-        (folder / language).mkdir()
-        for split, numbers in (("train", range(9)), ("test", range(20, 26))):
-            lines = [
-                {
-                    "id": f"i{n}",
-                    "passage": f"{what} {'very ' * (n % 4)}{n} is red.",
-                    "question": f"{what} {n}?",
-                    "answers": ["red"],
-                }
-                for n in numbers
-            ]
-            text = "".join(json.dumps(line) + "\n" for line in lines)
-            (folder / language / f"{split}.jsonl").write_text(text)
-    return folder / "task.yaml"
-
-
 @pytest.fixture(scope="module")
 def spans(model, tmp_path_factory):
     """A task of spans, and what is written without a shift."""
     folder = tmp_path_factory.mktemp("spans")
-    task = span_task(folder)
+    task = write_spans(folder)
     run = trained(task, model, folder / "off", learning_rate=STILL, max_steps=1, shift="off")
     isogloss.evaluate(run, max_new_tokens=6)
     return task, {name: entry["text"] for name, entry in entries_of(run).items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import mmap
+import re
 import sys
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from benchmarks.engine import (
     lengths,
     meter,
     peft_program,
+    profile,
     program,
     ratios,
     rounds,
@@ -88,8 +90,29 @@ ASKED = (
     {"model": "tiny-llama", "loss": "off", "share": 2},
     {"task": "xnli", "scale": 0.5},  # answers of several lengths
     {"task": "xquad", "scale": 0.2, "demonstrations": 1},
-    {"demonstrations": 0},
+    {"demonstrations": 0, "checkpointing": True},
 )
+
+
+def test_a_profile_says_what_training_spends_its_time_on(capsys):
+    profile.main(work.Asked(model="tiny", updates=1, items=2))
+    first, _, *rows = capsys.readouterr().out.strip().splitlines()
+    in_all, in_operators = (float(number) for number in re.findall(r"([\d.]+) s in", first))
+    assert 0 < in_operators < in_all
+    found = dict(re.findall(r"^\| (.+) \| ([\d.]+)% \|$", "\n".join(rows), re.M))
+    assert list(found) == list(profile.KINDS)
+    assert sum(map(float, found.values())) == pytest.approx(100, abs=0.3)
+    assert all(float(share) > 0 for share in found.values())
+
+
+def test_shares_are_of_each_operators_own_time():
+    spent = [("aten::addmm", 2.0), ("mkldnn::_linear_pointwise", 1.0), ("aten::mul", 1.0)]
+    assert profile.shares(spent) == {
+        "attention, backward": 0,
+        "attention, forward": 0,
+        "matrix products": 0.75,
+        "element by element": 0.25,
+    }
 
 
 @pytest.mark.filterwarnings("ignore:Position ids are not supported")  # PEFT's, generating spans

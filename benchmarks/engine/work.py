@@ -35,6 +35,8 @@ class Asked:
     `model` is a shape's name or a folder, `data` a folder of releases (without it items are made
     up). `targets` of a batch, `share` of them with one demonstration set; `sets` demonstration sets
     at test. `scale` makes made-up items longer. `loss`: which demonstrations' answers are learnt.
+    `products` torch keeps Isogloss from multiplying by oneDNN where it would; with `checkpointing`
+    it computes activations anew in the backward pass.
     """
 
     model: str = "smollm2-135m"
@@ -54,6 +56,7 @@ class Asked:
     device: str = "cpu"
     threads: int = 0
     products: Literal["auto", "torch"] = "auto"
+    checkpointing: bool = False
     seed: int = 42
 
     @property
@@ -145,6 +148,7 @@ class Work:
             "prompt_file": str(self.folder / START),
             "demonstration_loss": asked.loss,
             "learning_rate": asked.learning_rate,
+            "gradient_checkpointing": asked.checkpointing,
             "seed": asked.seed,
             "dtype": asked.dtype,
             "device": asked.device,

@@ -89,7 +89,10 @@ def answer(
     model = Model(loaded, episodes.task.dominant, shifter)
     encoded = [model.laid(episodes.group(group)) for group in groups]
     work = _Work(episodes, groups, encoded, how, model)
-    answered = (_Writer if episodes.task.kind == "span" else _Scorer)(work).answered
+    span = episodes.task.kind == "span"
+    answered = (_Writer if span else _Scorer)(work).answered
+    # A span is written in a row of its own: there two targets in one pass do not share their front.
+    shared = 1 if span and model.keeps else None
     found: dict[Place, Prediction] = {}
 
     def of_run(run: Sequence[Place]) -> dict[Place, Prediction]:
@@ -97,7 +100,7 @@ def answer(
 
     progress = Progress(title, sum(len(group.targets) for group in groups))
     try:
-        for predictions in runs(work.encoded, Batching(how.batch_size), of_run):
+        for predictions in runs(work.encoded, Batching(how.batch_size), of_run, shared=shared):
             found |= predictions
             progress.advance(len(found))
     finally:
@@ -119,10 +122,14 @@ class _Work:
         """A target as it was before it was encoded."""
         return self.groups[place.group].targets[place.target]
 
-    def of(self, run: Sequence[Place]) -> list[EncodedGroup]:
-        """The groups of a run; a front that other runs need too is kept."""
+    def of(self, run: Sequence[Place], *, shared: int | None = None) -> list[EncodedGroup]:
+        """The groups of a run; a front of more targets than share it in the pass is kept.
+
+        `shared`: as many as do so, all targets of the run if not said.
+        """
         first = self.encoded[run[0].group]
-        if run[0].group == run[-1].group and len(first.targets) > len(run):
+        share = len(run) if shared is None else shared
+        if run[0].group == run[-1].group and len(first.targets) > share:
             self.model.keep(first.demonstrations)
         return chosen(self.encoded, run)
 
@@ -205,7 +212,7 @@ class _Writer:
         """The answers to a run's targets."""
         work = self.work
         written = work.model.texts(
-            work.of(run),
+            work.of(run, shared=1),
             end=work.episodes.encoder.end,
             max_new_tokens=work.how.max_new_tokens,
         )

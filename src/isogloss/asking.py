@@ -36,12 +36,18 @@ class Place(NamedTuple):
 
 
 def runs(
-    groups: Sequence[EncodedGroup], batching: Batching, work: Callable[[Sequence[Place]], R]
+    groups: Sequence[EncodedGroup],
+    batching: Batching,
+    work: Callable[[Sequence[Place]], R],
+    *,
+    shared: int | None = None,
 ) -> Iterator[R]:
     """What `work` gives for run after run of targets, each answered in one pass.
 
-    A run is of one group, or of several that are no larger than a run, alike in length.
+    A run is of one group, or of several with at most `shared` targets (as many as a run has, if
+    not said), alike in length.
     """
+    most = batching.size if shared is None else shared
 
     def length(place: Place) -> tuple[int, int, int]:
         group = groups[place.group]
@@ -51,7 +57,7 @@ def runs(
 
     def together(one: Place, other: Place) -> bool:
         largest = max(len(groups[place.group].targets) for place in (one, other))
-        return one.group == other.group or largest <= batching.size
+        return one.group == other.group or largest <= min(most, batching.size)
 
     places = [
         Place(number, place)
@@ -89,11 +95,16 @@ class Model:
 
     def laid(self, group: EncodedGroup) -> EncodedGroup:
         """The group with as long a front as can be kept."""
-        return group.joined() if self.layout == "tree" and not self.shifter else group
+        return group.joined() if self.keeps else group
+
+    @property
+    def keeps(self) -> bool:
+        """Whether a front can be kept."""
+        return self.layout == "tree" and not self.shifter
 
     def keep(self, front: EncodedSet) -> None:
         """Keep the front's keys and values, in place of those of another."""
-        if self.layout != "tree" or self.shifter or front.ids == self._ids or not front.ids:
+        if not self.keeps or front.ids == self._ids or not front.ids:
             return
         self._ids, self._cache = (), None  # two would need twice the memory
         self._cache = front_cache(self.loaded.model, front.ids)
@@ -133,7 +144,7 @@ class Model:
     ) -> list[tuple[int, ...]]:
         """Of each target in turn, the ids that are written after it."""
         prompts = [(group.demonstrations, each) for group in groups for each in group.targets]
-        if self.shifter or self.layout != "tree":
+        if not self.keeps:
             return self._generated(prompts, end=end, max_new_tokens=max_new_tokens)
         if end not in self._stops:  # a look at the whole vocabulary
             self._stops[end] = stop_ids(self.loaded.model, self.loaded.tokenizer, end)
