@@ -105,13 +105,34 @@ def test_a_token_sees_its_branch_and_its_ancestors_only():
     batch, _ = pack([group])
     assert batch.visible is not None
     group = group.joined()
-    assert batch.trunk == len(group.demonstrations.ids)
     front = len(group.demonstrations.ids)
+    assert batch.parts is not None
+    assert batch.parts[0] == front
     first = front + len(group.targets[0].ids) + len(group.targets[0].answer) - 1
     visible = batch.visible[0]
     assert visible[first, :front].all(), "the second target sees the demonstrations"
     assert not visible[first, front:first].any(), "and nothing of the first target"
     assert batch.positions[0, first] == front, "and stands where the first target stood"
+
+
+@pytest.mark.parametrize("options", [False, True])
+@pytest.mark.parametrize("layout", ["tree", "packed"])
+@pytest.mark.parametrize("groups", [1, 3])
+def test_parts_see_the_trunk_and_themselves_at_most(groups, layout, options):
+    made = groups_for(encoder_for(tiny_loaded()), groups=groups, targets=3)
+    batch, _ = pack(made, layout=layout, options=options)
+    assert batch.parts is not None
+    assert batch.visible is not None
+    trunk, *ends = batch.parts.tolist()
+    rows, width, _ = batch.visible.shape
+    assert len(ends) == (3 if groups == 1 else 1)
+    assert ends[-1] == width
+    plain = torch.ones(trunk, trunk).tril().bool()
+    assert all(torch.equal(batch.visible[row, :trunk, :trunk], plain) for row in range(rows))
+    for start, end in zip((trunk, *ends), ends, strict=False):
+        assert start < end
+        assert not batch.visible[:, start:end, trunk:start].any()
+        assert not batch.visible[:, start:end, end:].any()
 
 
 def encoded(*ids: int) -> EncodedTarget:
@@ -147,7 +168,8 @@ def test_targets_keep_what_is_their_own(targets, joined):
 def test_a_batch_with_spans_keeps_targets_whole(loaded):
     groups = groups_for(encoder_for(loaded))
     batch, _ = pack(groups, dominant="en")
-    assert batch.trunk == min(len(group.demonstrations.ids) for group in groups)
+    assert batch.parts is not None
+    assert batch.parts[0] == min(len(group.demonstrations.ids) for group in groups)
     assert batch.spans is not None
     asked = [len(target.input) for group in groups for target in group.targets]
     assert [int((batch.spans.asked & (batch.spans.sample == n)).sum()) for n in range(6)] == asked

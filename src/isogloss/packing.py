@@ -86,8 +86,9 @@ class Batch:
 
     ids, positions: (rows, tokens). `visible`: (rows, tokens, tokens), True where the token of the
     second index is seen by that of the first; None where every row is one plain sequence, padded
-    on the right (`real` then says which tokens are not padding). With `visible`, the first `trunk`
-    columns, (), are a plain sequence in every row. The P predicted tokens:
+    on the right (`real` then says which tokens are not padding). With `visible`, `parts`, (parts,),
+    are the ends of runs of columns: the first run, the trunk, is a plain sequence in every row, and
+    each further one sees, beside the trunk, itself at most. The P predicted tokens:
     `row`, `column` (where their logits are read), `token` (what should stand there), `answer`
     (index into the answers), each (P,). `weight`: (answers,). `spans`: which sample each token
     belongs to, where that was asked for.
@@ -102,7 +103,7 @@ class Batch:
     answer: Tensor
     weight: Tensor
     visible: Tensor | None = None
-    trunk: Tensor | None = None
+    parts: Tensor | None = None
     spans: Spans | None = None
 
     def to(self, device: torch.device | str) -> Batch:
@@ -133,7 +134,7 @@ class _Row:
     branch: list[int] = field(default_factory=list)
     parents: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)  # next position after each branch
-    trunk: int = 0  # tokens of its first front
+    parts: list[int] = field(default_factory=list)  # ends of its first front and what hangs on it
     last: list[int] = field(default_factory=list)  # column of the last token on the way to its end
 
     def grow(self, ids: Sequence[int], parent: int) -> int:
@@ -241,7 +242,7 @@ def _write(writer: _Writer, tree: _Tree, demonstration_answers: Sequence[int] | 
     number, row = len(writer.rows) - 1, writer.rows[-1]
     offset = len(row.ids)
     front = row.grow(tree.front.ids, -1)
-    row.trunk = row.trunk if offset else len(row.ids)
+    row.parts = row.parts[:1] or [len(row.ids)]  # what is behind the first tree is one part
     if writer.spans:
         writer.spans.front(number, offset, tree.front)
     for place in _places(len(tree.front.answers), demonstration_answers):
@@ -264,6 +265,8 @@ def _write(writer: _Writer, tree: _Tree, demonstration_answers: Sequence[int] | 
             read = range(row.last[leaf] - len(piece.tokens) + 2, row.last[leaf] + 1)
             answer = writer.answer(Answer(piece.kind, target_number, piece.place, 1.0))
             writer.predict(number, [row.last[branch], *read], piece.tokens, answer)
+        if not offset:
+            row.parts.append(len(row.ids))
 
 
 def _places(count: int, asked: Sequence[int] | None) -> list[int]:
@@ -291,8 +294,16 @@ def _tensors(writer: _Writer, *, linear: bool) -> Batch:
     at_row, column, token, answer = predicted.unbind(1)
     weight = torch.tensor([one.weight for one in writer.answers])
     spans = writer.spans.tensors(count, width) if writer.spans else None
-    trunk = None if linear else torch.tensor(min(row.trunk for row in writer.rows))
-    return Batch(ids, positions, real, at_row, column, token, answer, weight, visible, trunk, spans)
+    parts = None if linear else torch.tensor(_parts(writer.rows, width))
+    return Batch(ids, positions, real, at_row, column, token, answer, weight, visible, parts, spans)
+
+
+def _parts(rows: Sequence[_Row], width: int) -> list[int]:
+    """The ends of the parts that all rows have: of several rows, the trunk and the rest."""
+    (first, *others) = rows
+    if not others and first.parts[-1] == width:
+        return first.parts
+    return [min(row.parts[0] for row in rows), width]
 
 
 def _visible(row: _Row) -> Tensor:

@@ -26,15 +26,17 @@ def loss_and_gradient(model, prompt, batch, answers):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("groups", [1, 3])
-def test_it_gives_the_loss_and_gradient_of_one_mask(architecture, groups, monkeypatch):
+@pytest.mark.parametrize(("groups", "apart"), [(1, False), (1, True), (3, True)])
+def test_it_gives_the_loss_and_gradient_of_one_mask(architecture, groups, apart, monkeypatch):
     """With trunks beyond Gemma's window of 24, and rows of other lengths than the trunk."""
     loaded = tiny_loaded(architecture)
     weights = PROMPT.start(loaded.model, IDS, seed=1)
     made = groups_for(encoder_for(loaded), groups=groups, targets=3)
     batch, answers = pack(made, demonstration_answers=None)
-    assert batch.trunk is not None
-    assert batch.trunk > 24
+    trunk, *ends = batch.parts.tolist()
+    assert trunk > 24
+    assert len(ends) == (3 if groups == 1 else 1)
+    monkeypatch.setattr(tree_attention, "WORTHWHILE", 0 if apart else 2**14)
     asked = []
     own = tree_attention._sdpa
 
@@ -48,7 +50,8 @@ def test_it_gives_the_loss_and_gradient_of_one_mask(architecture, groups, monkey
         with trunks_apart(loaded.model):
             assert loaded.model.config._attn_implementation == TREE
             loss, gradient = loss_and_gradient(loaded.model, weights[KEY], batch, answers)
-    parts = [int(batch.trunk), batch.ids.shape[1] - int(batch.trunk)]
+    ends = ends if apart else ends[-1:]
+    parts = [trunk, *(end - start for start, end in zip((trunk, *ends), ends, strict=False))]
     assert asked == parts * loaded.model.config.num_hidden_layers
     torch.testing.assert_close(loss, wanted[0], rtol=1e-6, atol=0)
     largest = float(wanted[1].abs().max())

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
 
-from isogloss.model.tree_attention import TREE, TRUNK
+from isogloss.model.tree_attention import PARTS, TREE
 from isogloss.packing import Batch, Layout
 
 FULL, SLIDING = "full_attention", "sliding_attention"
@@ -25,8 +25,8 @@ def forward_arguments(model: PreTrainedModel, batch: Batch) -> dict[str, object]
             "attention_mask": masks(model, batch.visible, batch.positions),
             "position_ids": batch.positions,
         }
-        if model.config._attn_implementation == TREE and batch.trunk is not None:
-            arguments[TRUNK] = int(batch.trunk)
+        if model.config._attn_implementation == TREE and batch.parts is not None:
+            arguments[PARTS] = tuple(batch.parts.tolist())
     if takes(model, "use_cache"):
         arguments["use_cache"] = False
     return {"input_ids": batch.ids, **arguments}

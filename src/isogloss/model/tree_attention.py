@@ -1,13 +1,14 @@
-"""Attention over a tree in two parts: its trunk as a plain sequence, then what hangs on it.
+"""Attention over a tree part by part: its trunk as a plain sequence, then each branch.
 
 With one mask for all, every token is multiplied with every other and the products that the mask
-hides are thrown away. The trunk of a batch needs no mask, and less than half of the products.
+hides are thrown away. The trunk of a batch needs no mask and less than half of the products, and a
+branch none with another branch.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,7 +19,9 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 TREE = "isogloss_tree"
-TRUNK = "trunk"  # what the argument is called on its way through the model
+PARTS = "parts"  # what the argument is called on its way through the model
+WORTHWHILE = 2**14
+"""Products of a branch's token with another's from which on to take the branches one by one."""
 
 
 def tree_attention(
@@ -28,24 +31,44 @@ def tree_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     *,
-    trunk: int = 0,
+    parts: Sequence[int] = (),
     sliding_window: int | None = None,
     **named: Any,
 ) -> tuple[Tensor, None]:
     """SDPA, (rows, heads, tokens, width) to (rows, tokens, heads, width).
 
-    The first `trunk` tokens of every row are a plain sequence; the mask, (rows, 1, tokens, tokens),
-    says who sees whom, and alone does so where there is no trunk.
+    `parts`: where the trunk ends, a plain sequence in every row, and where each part behind it
+    does, which sees the trunk and itself at most; without them the mask, (rows, 1, tokens,
+    tokens), says alone who sees whom.
     """
-    if attention_mask is None or not 0 < trunk < query.shape[2]:
+    trunk, *ends = parts or (0,)
+    if attention_mask is None or not trunk or not ends:
         return _sdpa(module, query, key, value, attention_mask, **named)
+    sizes = _sizes(trunk, ends)
+    queries, keys, values = (torch.split(each, sizes, dim=2) for each in (query, key, value))
     whole = sliding_window is None or trunk <= sliding_window
-    first = (each[:, :, :trunk] for each in (query, key, value))
     mask = None if whole else attention_mask[:, :, :trunk, :trunk]
-    before, _ = _sdpa(module, *first, mask, **named)
-    rest = query[:, :, trunk:]
-    behind, _ = _sdpa(module, rest, key, value, attention_mask[:, :, trunk:], **named)
-    return torch.cat([before, behind], dim=1), None
+    found = [_sdpa(module, queries[0], keys[0], values[0], mask, **named)[0]]
+    start = trunk
+    for part, size in enumerate(sizes[1:], start=1):
+        seen = attention_mask[:, :, start : start + size]
+        own = (key, value)
+        if len(sizes) > 2:
+            seen = torch.cat([seen[..., :trunk], seen[..., start : start + size]], dim=-1)
+            own = (
+                torch.cat([keys[0], keys[part]], dim=2),
+                torch.cat([values[0], values[part]], dim=2),
+            )
+        found.append(_sdpa(module, queries[part], *own, seen, **named)[0])
+        start += size
+    return torch.cat(found, dim=1), None
+
+
+def _sizes(trunk: int, ends: Sequence[int]) -> list[int]:
+    """The tokens of the trunk and of the parts, taken as one where that spares little."""
+    own = [end - start for start, end in zip((trunk, *ends), ends, strict=False)]
+    spared = sum(own) ** 2 - sum(size**2 for size in own)
+    return [trunk, *own] if spared >= WORTHWHILE else [trunk, sum(own)]
 
 
 def _sdpa(*given: Any, **named: Any) -> tuple[Tensor, None]:
