@@ -4,8 +4,8 @@
 
 CL-ICP on the lab's `span` with its middle model, batches of 8 targets, one draw of demonstrations
 for each target, for 4 or for all 8 of a batch; each seed's runs meet the same targets in the same
-order. Prints the loss on validation targets at equal updates and at equal seconds, and the scores,
-as Markdown; a finished run is not run again.
+order. Prints the training loss of the last ten updates at equal updates and at equal seconds,
+and the scores, as Markdown; a finished run is not run again.
 """
 
 from __future__ import annotations
