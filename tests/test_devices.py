@@ -39,7 +39,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 QUICK = {  # those that each way of holding the model can break; `slow` has all
     "whole": ("uneven", "contrasted", "full"),
-    "in pieces": ("uneven", "shifted", "contrasted", "context", "full"),
+    "in pieces": ("uneven", "shifted", "contrasted", "context", "prefix", "full"),
 }
 PLACES = [(how, case) for how, cases in QUICK.items() for case in cases]
 

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
 from isogloss.errors import ModelError
+from isogloss.model.attention import takes
 from isogloss.model.layers import blocks
+from isogloss.model.pieces import let_go
 from isogloss.model.prefix_cache import front_cache, keys_and_values
 from isogloss.model.prompt import (
     PromptedEmbedding,
@@ -65,9 +67,10 @@ def read_keys_and_values(model: PreTrainedModel, ids: Sequence[int]) -> dict[Pla
         return hook
 
     with torch.no_grad(), _hooked(model, keep):
-        model.get_decoder()(
-            input_ids=torch.tensor([list(ids)], device=model.device), use_cache=False
-        )
+        asked = torch.tensor([list(ids)], device=model.device)
+        few = {"logits_to_keep": 1} if takes(model, "logits_to_keep") else {}
+        model(input_ids=asked, use_cache=False, **few)  # whole: one in pieces gathers itself so
+    let_go(model)
     return seen
 
 
