@@ -16,20 +16,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import transformers
-import tyro
 
+from benchmarks.engine.entry import run
 from benchmarks.engine.making import make_work
 from benchmarks.engine.ratios import last_line, ratios, table
 from benchmarks.engine.rounds import run_rounds
 from benchmarks.engine.work import Asked, asked_of
-from isogloss import IsoglossError
 
 
 @dataclass(frozen=True)
@@ -72,8 +70,4 @@ def described(asked: Asked) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Settings))
-    except IsoglossError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    run(main, Settings)

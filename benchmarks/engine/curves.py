@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,15 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import transformers
-import tyro
 
+from benchmarks.engine.entry import run
 from benchmarks.engine.making import make_work
 from benchmarks.engine.program import PROGRAMS
 from benchmarks.engine.ratios import PARTS, floors
 from benchmarks.engine.rounds import Round, run_rounds
 from benchmarks.engine.shapes import model_folder
 from benchmarks.engine.work import Asked, Work, asked_of
-from isogloss import IsoglossError
 
 # What grows, in the words of the table, and where it is measured.
 AXES: Mapping[str, tuple[str, Sequence[float]]] = {
@@ -121,8 +119,4 @@ def table(title: str, points: Sequence[Mapping[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Settings))
-    except IsoglossError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    run(main, Settings)

@@ -21,14 +21,14 @@ from typing import Any
 
 import torch
 import transformers
-import tyro
 
+from benchmarks.engine.entry import run
 from benchmarks.engine.growth_process import PARTS
 from benchmarks.engine.items import Maker, Sizes, write_items
 from benchmarks.engine.lengths import FIELDS, read
 from benchmarks.engine.rounds import ROOT, environment
 from benchmarks.engine.shapes import made_words, model_folder
-from isogloss import IsoglossError, RunError
+from isogloss import RunError
 
 Point = Mapping[str, Any]
 
@@ -116,8 +116,4 @@ def _cells(one: Point, before: Point | None, part: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Settings))
-    except IsoglossError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    run(main, Settings)

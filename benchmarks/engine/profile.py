@@ -9,7 +9,6 @@ operators took, and of the whole; what is neither is Python's.
 from __future__ import annotations
 
 import re
-import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,13 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import transformers
-import tyro
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.engine.entry import run
 from benchmarks.engine.isogloss_program import train
 from benchmarks.engine.making import make_work
 from benchmarks.engine.work import Asked
-from isogloss import IsoglossError
 
 # Kinds of operators by their names, in the order that they are looked for.
 KINDS: Mapping[str, str] = {
@@ -89,8 +87,4 @@ def main(asked: Asked) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Asked))
-    except IsoglossError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    run(main, Asked)

@@ -88,11 +88,11 @@ def answer(
     """
     model = Model(loaded, episodes.task.dominant, shifter)
     encoded = [model.laid(episodes.group(group)) for group in groups]
-    work = _Work(episodes, groups, encoded, how, model)
     span = episodes.task.kind == "span"
-    answered = (_Writer if span else _Scorer)(work).answered
     # A span is written in a row of its own: there two targets in one pass do not share their front.
     shared = 1 if span and model.keeps else None
+    work = _Work(episodes, groups, encoded, how, model, shared)
+    answered = (_Writer if span else _Scorer)(work).answered
     found: dict[Place, Prediction] = {}
 
     def of_run(run: Sequence[Place]) -> dict[Place, Prediction]:
@@ -110,26 +110,27 @@ def answer(
 
 @dataclass(frozen=True)
 class _Work:
-    """What is to be answered, as it is and encoded, and by which model."""
+    """What is to be answered, as it is and encoded, and by which model.
+
+    `shared`: how many targets in one pass share their front, all of one group if not said.
+    """
 
     episodes: EpisodeEncoder
     groups: Sequence[Group]
     encoded: Sequence[EncodedGroup]
     how: Answering
     model: Model
+    shared: int | None
 
     def example(self, place: Place) -> Example:
         """A target as it was before it was encoded."""
         return self.groups[place.group].targets[place.target]
 
-    def of(self, run: Sequence[Place], *, shared: int | None = None) -> list[EncodedGroup]:
-        """The groups of a run; a front of more targets than share it in the pass is kept.
-
-        `shared`: as many as do so, all targets of the run if not said.
-        """
+    def of(self, run: Sequence[Place]) -> list[EncodedGroup]:
+        """The groups of a run; a front of more targets than share it in the pass is kept."""
         first = self.encoded[run[0].group]
-        share = len(run) if shared is None else shared
-        if run[0].group == run[-1].group and len(first.targets) > share:
+        alone = run[0].group == run[-1].group
+        if alone and len(first.targets) > (self.shared or len(run)):
             self.model.keep(first.demonstrations)
         return chosen(self.encoded, run)
 
@@ -212,7 +213,7 @@ class _Writer:
         """The answers to a run's targets."""
         work = self.work
         written = work.model.texts(
-            work.of(run, shared=1),
+            work.of(run),
             end=work.episodes.encoder.end,
             max_new_tokens=work.how.max_new_tokens,
         )

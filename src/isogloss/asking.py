@@ -47,7 +47,6 @@ def runs(
     A run is of one group, or of several with at most `shared` targets (as many as a run has, if
     not said), alike in length.
     """
-    most = batching.size if shared is None else shared
 
     def length(place: Place) -> tuple[int, int, int]:
         group = groups[place.group]
@@ -57,7 +56,7 @@ def runs(
 
     def together(one: Place, other: Place) -> bool:
         largest = max(len(groups[place.group].targets) for place in (one, other))
-        return one.group == other.group or largest <= min(most, batching.size)
+        return one.group == other.group or largest <= (shared or batching.size)
 
     places = [
         Place(number, place)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, final
@@ -343,9 +343,9 @@ def _keep_main(run: Run, folder: Path, content: Json) -> None:
     rank = _rank(run, content)
     if there is not None and _rank(run, there) > rank:
         return
-    texts = {
+    texts: dict[Path, Iterable[str]] = {
         run.folder / PREDICTIONS: each_line(each_entry(folder / PREDICTIONS)),
-        run.folder / SCORES: (json_text(content),),
+        run.folder / SCORES: json_text(content),
     }
     write_together(texts)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -179,7 +179,7 @@ def label_words(world: World, classes: Sequence[Class]) -> dict[Class, str]:
 
 def write_task(folder: Path, task: LabTask, world: World, sizes: TaskSizes) -> Path:
     """Write a task's folder, whole or not at all, and give the path of its YAML file."""
-    texts = {folder / "task.yaml": _yaml_text(task, world)}
+    texts: dict[Path, Iterable[str]] = {folder / "task.yaml": _yaml_text(task, world)}
     for split, asked in _splits(task, world, sizes).items():
         for place, code in enumerate(world.codes):
             count = sizes.target_items if place and split == "train" else len(asked)
@@ -187,7 +187,7 @@ def write_task(folder: Path, task: LabTask, world: World, sizes: TaskSizes) -> P
                 {"id": f"{split}-{number}"} | _row(each, task, world, code)
                 for number, each in enumerate(asked[:count])
             ]
-            texts[folder / code / f"{split}.jsonl"] = "".join(each_line(rows))
+            texts[folder / code / f"{split}.jsonl"] = each_line(rows)
     write_together(texts)
     return folder / "task.yaml"
 
