@@ -48,12 +48,12 @@ from isogloss.diagnosing.direction import items_of
 from isogloss.diagnosing.parallel_text import ParallelText, from_task
 from isogloss.diagnosing.states import started
 from isogloss.encoding import Encoder
-from isogloss.episodes import Step, plan
 from isogloss.methods.registry import method
 from isogloss.model.layers import blocks, padded
 from isogloss.model.prompt import vocabulary_rows
 from isogloss.objective import Objective, Tensors
 from isogloss.packing import EncodedGroup
+from isogloss.planning import Step, plan
 from isogloss.portions import portions
 from isogloss.staging import episode_encoder
 from isogloss.tasks.benchmarks import BenchmarkSettings

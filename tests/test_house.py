@@ -22,6 +22,7 @@ ORDER = (
     "spans",
     "packing",
     "episodes",
+    "planning",
     "portions",
     "model",
     "intervals",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from isogloss.demonstrations.choose import Group
-from isogloss.episodes import Step
+from isogloss.planning import Step
 from isogloss.portions import Portion, portions
 from isogloss.tasks.example import Example
 

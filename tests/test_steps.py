@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import tracemalloc
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,9 +15,10 @@ from conftest import byte_level_tokenizer
 from isogloss import staging, training
 from isogloss.demonstrations.choose import Demonstrations, Pool
 from isogloss.encoding import Encoder
-from isogloss.episodes import EpisodeEncoder, Schedule, plan
+from isogloss.episodes import EpisodeEncoder
 from isogloss.errors import DataError
 from isogloss.learning import updates
+from isogloss.planning import Schedule, plan
 from isogloss.settings import TrainSettings
 from isogloss.tasks.own_data import load_task
 from isogloss.tasks.splits import make_split
@@ -54,12 +57,56 @@ def test_passes_are_added_and_the_last_is_cut_off(task):
     # One epoch of 8 items is three batches: one pass and a half.
     assert sizes(schedule(task, 4, like=8, epochs=1)) == [3, 1, 3]
     assert sizes(schedule(task, 1, like=8)) == [1] * 6
-    assert schedule(task, 8, like=8).batches == schedule(task, 8).batches
+    assert list(schedule(task, 8, like=8).batches) == list(schedule(task, 8).batches)
     made = schedule(task, 4, like=8)
     assert (made.batches_per_epoch, made.between_validations) == (2, 3)
     assert [line["epoch"] for line in made.lines(0)] == [0, 0, 1, 1, 2, 2]
     first, second = ([g.targets for b in made.batches[s : s + 2] for g in b] for s in (0, 2))
     assert first != second, "each pass has an order of its own"
+
+
+def test_a_batch_is_made_when_it_is_asked_for_and_always_the_same(task):
+    made = schedule(task, 8)
+    kept = list(made.batches)
+    assert [made.batches[place] for place in (5, 0, 3, 0)] == [kept[at] for at in (5, 0, 3, 0)]
+    assert made.batches[1:3] == kept[1:3]
+    steps = made.steps((), alternate=False)
+    assert [step.groups for step in steps] == kept
+    assert ([step.epoch for step in steps], steps.longest_epoch) == ([0, 0, 0, 1, 1, 1], 3)
+    with pytest.raises(IndexError):
+        made.batches[6]
+
+
+def test_pairs_stand_beside_the_batch_or_after_it(task):
+    made = schedule(task, 4, batch_size=1, epochs=2, long=1, longest=40)
+    kept = [number for number, batch in enumerate(made.batches) if batch]
+    assert len(kept) == 6
+    pairs = [(f"pair {number}",) for number in range(8)]
+    beside = made.steps(pairs, alternate=False)
+    assert [(step.groups, step.pairs) for step in beside] == [
+        (made.batches[number], pairs[number]) for number in kept
+    ]
+    after = made.steps(pairs, alternate=True)
+    assert [(step.groups, step.pairs) for step in after] == [
+        each for number in kept for each in ((made.batches[number], ()), ((), pairs[number]))
+    ]
+    assert [step.epoch for step in after] == [number // 4 for number in kept for _ in range(2)]
+    assert (beside.longest_epoch, after.longest_epoch) == (3, 6)
+
+
+def test_memory_does_not_hold_the_epochs(task):
+    def held(epochs: int) -> int:
+        tracemalloc.start()
+        try:
+            made = schedule(task, 8, epochs=epochs)
+            assert sum(1 for batch in made.batches if batch) == 3 * epochs
+            gc.collect()  # what Python keeps for the next objects
+            return tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+
+    held(1)  # what is made once
+    assert held(400) - held(4) < 30 * 3 * 396  # 30 bytes a batch
 
 
 def test_batches_left_empty_are_made_up_for(task):
@@ -68,6 +115,8 @@ def test_batches_left_empty_are_made_up_for(task):
     assert [item.id for item in made.skipped] == ["i1"]
     assert sum(map(bool, made.batches)) == 8
     assert len(made.batches) in (10, 11), "two whole passes and two of the third's three"
+    assert (made.filled, len(made.steps((), alternate=False))) == (8, 8)
+    assert all(step.groups for step in made.steps((), alternate=False))
     with pytest.raises(DataError, match="no training item fits"):
         schedule(task, 4, like=8, longest=5)
 

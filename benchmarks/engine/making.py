@@ -60,9 +60,8 @@ def _filled(empty: Work, job: Job, loaded: Loaded) -> Work:
     asked, context = empty.asked, job.method.context
     episodes = episode_encoder(job.task, loaded, job.method, chat=False, max_length=None)
     schedule = schedule_of(job, job.method.stages[0], episodes)
-    batches = [
-        [episodes.group(group) for group in batch] for batch in schedule.filled[: asked.updates]
-    ]
+    steps = schedule.steps((), alternate=False)[: asked.updates]
+    batches = [[episodes.group(group) for group in step.groups] for step in steps]
     pool = make_pool(job.split.dominant, job.split.target, context)
     asking = [
         episodes.group(group)

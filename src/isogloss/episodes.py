@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
-from typing import Any, final
+from typing import final
 
-from isogloss.demonstrations.choose import Demonstrations, Group, Pool
-from isogloss.demonstrations.pairs import Pair
-from isogloss.demonstrations.schedule import training_batches
+from isogloss.demonstrations.choose import Group
 from isogloss.encoding import EncodedSet, EncodedTarget, Encoder
 from isogloss.errors import DataError
 from isogloss.packing import EncodedGroup
 from isogloss.tasks.example import Example, Task
+from isogloss.tasks.examples import chosen
 
 
 @final
@@ -55,13 +53,16 @@ class EpisodeEncoder:
             return group, []
         encoded = self.group(group)
         kept, skipped = [], []
-        for example, target in zip(group.targets, encoded.targets, strict=True):
+        for place, target in enumerate(encoded.targets):
             tokens = sequence_length(encoded.demonstrations, target) + self.reserve
             if tokens > self.longest:
+                example = group.targets[place]
                 skipped.append(Skipped(example.id, example.language, tokens, self.longest))
             else:
-                kept.append(example)
-        return Group(group.demonstrations, tuple(kept)), skipped
+                kept.append(place)
+        if not skipped:
+            return group, []
+        return Group(group.demonstrations, chosen(group.targets, kept)), skipped
 
     def _target(self, example: Example, demonstrations: int) -> EncodedTarget:
         return self.encoder.target(self.task.render(example), demonstrations)
@@ -108,102 +109,3 @@ def fit(
         if fitting.targets:
             kept.append(fitting)
     return kept, left_out
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What one batch of training holds: groups, translation pairs to contrast, or both."""
-
-    epoch: int
-    groups: tuple[Group, ...]
-    pairs: tuple[Pair, ...] = ()
-
-
-@final
-@dataclass(frozen=True)
-class Schedule:
-    """All batches of a stage, epoch after epoch: decided before training by the seed alone.
-
-    An epoch is a pass over the targets. The model is validated after every `between_validations`
-    batches: an epoch's, or where passes were added, those of the epoch that they make up for.
-    """
-
-    batches: tuple[tuple[Group, ...], ...]
-    batches_per_epoch: int
-    skipped: tuple[Skipped, ...]
-    between_validations: int
-
-    @property
-    def filled(self) -> list[tuple[Group, ...]]:
-        """The batches that hold something."""
-        return [batch for batch in self.batches if batch]
-
-    def steps(self, pairs: Sequence[tuple[Pair, ...]], *, alternate: bool) -> list[Step]:
-        """The batches that hold something, each with its batch of pairs where there are any.
-
-        With `alternate` the pairs are a step of their own after the batch's.
-        """
-        steps = []
-        for number, groups in enumerate(self.batches):
-            epoch, own = number // self.batches_per_epoch, pairs[number] if pairs else ()
-            if groups:
-                steps.append(Step(epoch, groups, () if alternate else own))
-            if groups and own and alternate:
-                steps.append(Step(epoch, (), own))
-        return steps
-
-    def lines(self, stage: int) -> Iterator[dict[str, Any]]:
-        """Which targets met which demonstrations, for the run folder."""
-        for number, batch in enumerate(self.batches):
-            for group in batch:
-                yield {
-                    "stage": stage,
-                    "epoch": number // self.batches_per_epoch,
-                    "batch": number % self.batches_per_epoch,
-                    "demonstrations": [
-                        f"{item.language}/{item.id}" for item in group.demonstrations
-                    ],
-                    "targets": [f"{item.language}/{item.id}" for item in group.targets],
-                }
-
-
-def plan(
-    targets: Sequence[Example],
-    pool: Pool,
-    settings: Demonstrations,
-    episodes: EpisodeEncoder,
-    *,
-    epochs: int,
-    batch_size: int,
-    seed: int,
-    skip: bool,
-    like: int | None = None,
-) -> Schedule:
-    """The schedule of a stage, with every sequence's length checked.
-
-    With `like`, as many batches as that number of targets would give: more passes over the
-    targets, the last one cut off.
-
-    Raises:
-        ConfigError: more demonstrations than there are.
-        DataError: a sequence is too long and `skip` is off, or nothing is left.
-    """
-    per_epoch = -(-(like or len(targets)) // batch_size)
-    wanted = epochs * per_epoch
-    batches: list[tuple[Group, ...]] = []
-    skipped: list[Skipped] = []
-    for epoch in range(epochs) if like is None else count():
-        for batch in training_batches(
-            targets, pool, settings, batch_size=batch_size, seed=seed, epoch=epoch
-        ):
-            kept, left_out = fit(batch, episodes, skip=skip)
-            skipped += left_out
-            batches.append(tuple(kept))
-        filled = [number for number, batch in enumerate(batches) if batch]
-        if not filled:
-            raise DataError("no training item fits the model's context; lower --demonstrations")
-        if like is not None and len(filled) >= wanted:
-            batches = batches[: filled[wanted - 1] + 1]
-            break
-    per_pass = -(-len(targets) // batch_size)
-    return Schedule(tuple(batches), per_pass, tuple(dict.fromkeys(skipped)), per_epoch)

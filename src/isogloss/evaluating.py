@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, final
+
+import numpy
 
 from isogloss import processes
 from isogloss.answering import Answering, answer, reserved
@@ -40,6 +43,7 @@ from isogloss.scoring import judged, values_of
 from isogloss.settings import EvaluateSettings
 from isogloss.shelf import Shelf
 from isogloss.tasks.example import Example, Task
+from isogloss.tasks.examples import Ids
 from isogloss.tasks.splits import read_test
 from isogloss.tuning.compiled import Compiled
 from isogloss.tuning.untuned import Untuned
@@ -173,7 +177,7 @@ class _Bench:
 
     opened: Opened
     loaded: Loaded
-    items: tuple[Example, ...]
+    items: Sequence[Example]
     how: Answering
     context: Demonstrations
     skip: bool
@@ -216,8 +220,8 @@ class _Bench:
     ) -> tuple[Entries, list[Json]]:
         episodes = reserved(episodes, how)
         groups, skipped = self._groups(context, episodes)
-        order = {item.id: place for place, item in enumerate(self.items)}
-        answered, places = Shelf(), []
+        ids = Ids(self.items)
+        answered, places = Shelf(), array("Q")
         count = sum(len(group.targets) for group in groups)
         for window in _windows(groups):
             last = len(answered) + sum(len(group.targets) for group in window)
@@ -225,10 +229,10 @@ class _Bench:
             for prediction in answer(
                 self.loaded, episodes, window, how, shifter, title=f"{title}{of}"
             ):
-                place = order[prediction.id]
+                (place,) = ids.places(prediction.id)
                 answered.add(judged(prediction, self.items[place], self.opened.task))
                 places.append(place)
-        entries = answered.in_order(sorted(range(count), key=places.__getitem__))
+        entries = answered.in_order(numpy.argsort(places))
         return entries, [dataclasses.asdict(item) for item in skipped]
 
     def _groups(
@@ -317,8 +321,8 @@ def _compared(entries: Entries, found: Entries, task: Task, seed: int) -> Json:
     """A baseline's score, and the run's difference to it on the items that both answered."""
     interval = bootstrap_interval(values_of(found, task.metric), seed=seed)
     both = {entry["id"] for entry in entries} & {entry["id"] for entry in found}
-    own = values_of([entry for entry in entries if entry["id"] in both], task.metric)
-    other = values_of([entry for entry in found if entry["id"] in both], task.metric)
+    own = values_of((entry for entry in entries if entry["id"] in both), task.metric)
+    other = values_of((entry for entry in found if entry["id"] in both), task.metric)
     if task.kind == "span":
         test = paired_bootstrap(own, other, seed=seed)
     else:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy
 
-BLOCK = 4_000_000  # the most draws held in memory at once
+BLOCK = 250_000  # the most draws held in memory at once
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from isogloss.errors import ConfigError, DataError, Problem
 from isogloss.finished import Opened
 from isogloss.settings import PredictSettings
 from isogloss.tasks.example import Example
+from isogloss.tasks.examples import Ids, joined
 from isogloss.tasks.reading import Record, each_record, read_records
 
 WINDOW = 4096  # items that are held, and answered, together
@@ -57,9 +58,9 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def known_ids(opened: Opened) -> frozenset[str]:
+def known_ids(opened: Opened) -> Ids:
     """The ids of a run's training items."""
-    return frozenset(item.id for item in (*opened.split.dominant, *opened.split.target))
+    return Ids(joined(opened.split.dominant, opened.split.target))
 
 
 @final
@@ -71,7 +72,7 @@ class Items:
     records: Records
     language: str
 
-    def checked(self, known: frozenset[str]) -> tuple[int, frozenset[str]]:
+    def checked(self, known: Container[str]) -> tuple[int, frozenset[str]]:
         """How many items there are, and which of the `known` ids they have.
 
         Raises:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -76,7 +76,7 @@ def read_held_out(run: Run) -> HeldOut:
 
 def held_out_folds(
     task: Task, settings: TrainSettings
-) -> tuple[tuple[Example, ...], tuple[frozenset[str], ...]]:
+) -> tuple[Sequence[Example], tuple[frozenset[str], ...]]:
     """The validation items of the target language, or else the folds of D_t.
 
     Raises:

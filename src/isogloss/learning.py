@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,13 +31,13 @@ from transformers import (
 
 from isogloss import processes
 from isogloss.demonstrations.choose import Group
-from isogloss.episodes import Step
 from isogloss.errors import RunError
 from isogloss.joint import average_gradients, keep_whole, left_alone, total_of
 from isogloss.model.load import Loaded
 from isogloss.model.pieces import in_pieces, let_go
 from isogloss.model.tree_attention import trunks_apart
 from isogloss.objective import Objective
+from isogloss.planning import Step, Steps
 from isogloss.portions import Portion, portions
 from isogloss.progress import Progress
 from isogloss.runs import (
@@ -64,7 +63,7 @@ class Learning:
     tune: Tuning
     weights: Weights
     objective: Objective
-    steps: tuple[Step, ...]
+    steps: Steps
     between_validations: int
     validation: tuple[Group, ...]
     learning_rate: float
@@ -76,7 +75,7 @@ class Learning:
     @property
     def per_epoch(self) -> int:
         """Steps of an epoch; where some hold nothing, of the longest epoch."""
-        return max(Counter(step.epoch for step in self.steps).values())
+        return self.steps.longest_epoch
 
 
 def learn(learning: Learning) -> None:

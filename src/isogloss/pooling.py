@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from isogloss.demonstrations.choose import Demonstrations, Pool
 from isogloss.demonstrations.ranking import Bm25
 from isogloss.sentences import EncoderRanking
@@ -9,7 +11,7 @@ from isogloss.tasks.example import Example
 
 
 def make_pool(
-    dominant: tuple[Example, ...], target: tuple[Example, ...], context: Demonstrations
+    dominant: Sequence[Example], target: Sequence[Example], context: Demonstrations
 ) -> Pool:
     """The pool for a context.
 

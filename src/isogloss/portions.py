@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from isogloss.demonstrations.choose import Group
-from isogloss.episodes import Step
+from isogloss.planning import Step
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from isogloss.representation_shift import Shifter
 from isogloss.runs import growing_lines, key_of, write_lines
 from isogloss.settings import PredictSettings
 from isogloss.tasks.example import Example
+from isogloss.tasks.examples import Ids, without_ids
 from isogloss.tasks.reading import Record
 
 POOLS = 16  # pools of demonstrations that are kept: a ranking over one may have cost much
@@ -176,19 +177,20 @@ class Answerer:
         ]
 
     @cached_property
-    def _known(self) -> frozenset[str]:
+    def _known(self) -> Ids:
         return known_ids(self.opened)
 
     def _pool(self, examples: Sequence[Example], among: Collection[str]) -> Pool:
         """The training items without the items themselves and their translations."""
         split = self.opened.split
-        asked = frozenset((*among, *(example.id for example in examples))) & self._known
+        ids = {*among, *(example.id for example in examples)}
+        asked = frozenset(name for name in ids if name in self._known)
         if asked not in self._pools:
             if len(self._pools) >= POOLS:
                 del self._pools[next(iter(self._pools))]
             self._pools[asked] = make_pool(
-                tuple(item for item in split.dominant if item.id not in asked),
-                tuple(item for item in split.target if item.id not in asked),
+                without_ids(split.dominant, asked),
+                without_ids(split.target, asked),
                 self.context,
             )
         return self._pools[asked]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from isogloss.answering import Prediction
@@ -40,9 +41,9 @@ def judged(prediction: Prediction, example: Example, task: Task) -> Json:
     return entry | scores
 
 
-def values_of(entries: Sequence[Mapping[str, Any]], metric: str) -> list[float]:
+def values_of(entries: Iterable[Mapping[str, Any]], metric: str) -> Sequence[float]:
     """The items' values of a metric, in [0, 1]."""
-    return [float(entry[COLUMNS.get(metric, metric)]) for entry in entries]
+    return array("d", (float(entry[COLUMNS.get(metric, metric)]) for entry in entries))
 
 
 def option_loss(entry: Mapping[str, Any]) -> float | None:

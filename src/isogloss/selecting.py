@@ -41,6 +41,7 @@ from isogloss.settings import TrainSettings
 from isogloss.settling import settle_method
 from isogloss.staging import rehearse, validation_groups
 from isogloss.tasks.example import Example, Task
+from isogloss.tasks.examples import without_ids
 from isogloss.tasks.splits import Split
 from isogloss.training import Trained, taught
 
@@ -136,7 +137,7 @@ class Trial:
 
     name: str
     split: Split
-    held_out: tuple[Example, ...]
+    held_out: Sequence[Example]
 
 
 def trials_of(job: Job) -> tuple[Trial, ...]:
@@ -179,8 +180,7 @@ def folds(items: Sequence[Example], count: int, *, seed: int) -> tuple[frozenset
 
 def without(split: Split, ids: frozenset[str]) -> Split:
     """The split without a fold: translations of held-out items are held out with them."""
-    dominant = tuple(item for item in split.dominant if item.id not in ids)
-    target = tuple(item for item in split.target if item.id not in ids)
+    dominant, target = without_ids(split.dominant, ids), without_ids(split.target, ids)
     return dataclasses.replace(split, dominant=dominant, target=target)
 
 
@@ -233,7 +233,7 @@ def lighten(folder: Path) -> None:
             path.unlink()
 
 
-def _judged(job: Job, loaded: Loaded, trained: Trained, held_out: tuple[Example, ...]) -> Json:
+def _judged(job: Job, loaded: Loaded, trained: Trained, held_out: Sequence[Example]) -> Json:
     """Mean answer loss in nats, and the task's metric, of held-out items under attached weights."""
     asked = trained.objective
     groups, entries = answered(job, loaded, asked.episodes, asked.shifter, held_out)

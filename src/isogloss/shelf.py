@@ -9,6 +9,9 @@ from array import array
 from collections.abc import Sequence
 from typing import Any, final, overload
 
+import numpy
+from numpy.typing import ArrayLike
+
 from isogloss.errors import ConfigError
 
 
@@ -44,12 +47,15 @@ class Shelf(Sequence[Any]):
         self._starts.append(start)
         self._ends.append(end)
 
-    def in_order(self, places: Sequence[int]) -> Shelf:
+    def in_order(self, places: ArrayLike) -> Shelf:
         """The values at these places, in this order, of the same file."""
         other = Shelf.__new__(Shelf)
         other._file, other._lock, other._last = self._file, self._lock, None
-        other._starts = array("Q", (self._starts[place] for place in places))
-        other._ends = array("Q", (self._ends[place] for place in places))
+        chosen = numpy.asarray(places, dtype=numpy.int64)
+        other._starts, other._ends = (
+            array("Q", numpy.asarray(all_of)[chosen].tobytes())
+            for all_of in (self._starts, self._ends)
+        )
         return other
 
     def __len__(self) -> int:

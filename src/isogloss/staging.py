@@ -9,15 +9,17 @@ from isogloss.demonstrations.choose import Group, chunks
 from isogloss.demonstrations.pairs import pair_batches, translation_pairs
 from isogloss.demonstrations.schedule import test_groups
 from isogloss.encoding import Encoder
-from isogloss.episodes import EpisodeEncoder, Schedule, Step, fit, plan
+from isogloss.episodes import EpisodeEncoder, fit
 from isogloss.errors import ConfigError, DataError
 from isogloss.jobs import Job
 from isogloss.methods.cpt import drawn_demonstrations, without_targets
 from isogloss.methods.method import Method, Stage
 from isogloss.model.load import Loaded
 from isogloss.model.prompt import vocabulary_rows
+from isogloss.planning import Schedule, Steps, plan
 from isogloss.pooling import make_pool
 from isogloss.tasks.example import Example, Task
+from isogloss.tasks.examples import joined
 from isogloss.tuning.compiled import Compiled
 from isogloss.tuning.context_prompt import ContextPrompt
 
@@ -65,7 +67,7 @@ def with_prompt(job: Job, loaded: Loaded) -> Job:
 def schedule_of(job: Job, stage: Stage, episodes: EpisodeEncoder) -> Schedule:
     """The batches of a stage, every one of them, from its targets and the seed."""
     languages = {"dominant": job.split.dominant, "target": job.split.target}
-    targets = [item for language in stage.targets for item in languages[language]]
+    targets = joined(*(languages[language] for language in stage.targets))
     matched = job.record["match_steps"] and "target" in stage.targets
     return plan(
         targets,
@@ -86,13 +88,11 @@ def _full_target(job: Job) -> int:
     return min(whole, job.settings.limit or whole)
 
 
-def steps_of(
-    job: Job, schedule: Schedule, episodes: EpisodeEncoder, number: int
-) -> tuple[Step, ...]:
+def steps_of(job: Job, schedule: Schedule, episodes: EpisodeEncoder, number: int) -> Steps:
     """The schedule's batches, with batches of translation pairs where the method contrasts them."""
     contrast = job.method.contrast
     if contrast is None:
-        return tuple(schedule.steps((), alternate=False))
+        return schedule.steps((), alternate=False)
     pairs = translation_pairs(job.split.dominant, job.split.target)
     fitting = tuple(pair for pair in pairs if len(episodes.sentences(pair)) == len(pair))
     if len(fitting) < 2:
@@ -107,7 +107,7 @@ def steps_of(
         count=len(schedule.batches),
         seed=f"{job.settings.seed}/pairs/{number}",
     )
-    return tuple(schedule.steps(batches, alternate=contrast.alternate))
+    return schedule.steps(batches, alternate=contrast.alternate)
 
 
 def validation_groups(

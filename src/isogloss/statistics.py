@@ -19,9 +19,10 @@ from typing import Any, TypeAlias, final
 
 import numpy
 
-from isogloss.intervals import BLOCK, PairedTest, mcnemar_exact
+from isogloss.intervals import PairedTest, mcnemar_exact
 
 RESAMPLES = 10_000
+BLOCK = 4_000_000  # draws held in memory at once; with another number other items are drawn
 Array: TypeAlias = "numpy.ndarray[Any, numpy.dtype[Any]]"
 Seeds: TypeAlias = Mapping[int, Mapping[str, float]]  # seed -> item id -> value
 Parts: TypeAlias = Sequence[Seeds]  # of one system: one test set, or several to be averaged

@@ -19,7 +19,7 @@ from isogloss import processes
 from isogloss.corpus import Corpus, LayerChoice, Sentences, choose_from, sample_sentences
 from isogloss.demonstrations.choose import Pool
 from isogloss.demonstrations.schedule import test_groups
-from isogloss.episodes import EpisodeEncoder, Schedule, Step
+from isogloss.episodes import EpisodeEncoder
 from isogloss.jobs import Job, prepare
 from isogloss.learning import Learning, clear, learn, updates
 from isogloss.methods.contrast import contrast_layers
@@ -30,6 +30,7 @@ from isogloss.model.load import Loaded
 from isogloss.model.pieces import in_pieces
 from isogloss.objective import Objective
 from isogloss.placing import claimed_by_main, meet, place
+from isogloss.planning import Schedule, Steps
 from isogloss.representation_shift import Shift, Shifter, shifting
 from isogloss.runs import (
     ADAPTER,
@@ -165,7 +166,7 @@ def taught(job: Job, loaded: Loaded) -> Iterator[Trained]:
         objective = _objective(job, loaded, episodes, choice, shifter, corpus)
         _begin(job, record, schedules)
         for number, schedule in enumerate(schedules):
-            between = schedule.between_validations * len(steps[number]) // len(schedule.filled)
+            between = schedule.between_validations * len(steps[number]) // schedule.filled
             learn(_learning(job, loaded, objective, steps[number], between, weights, number))
         if corpus:
             corpus.renew()
@@ -310,7 +311,7 @@ def _learning(
     job: Job,
     loaded: Loaded,
     objective: Objective,
-    steps: tuple[Step, ...],
+    steps: Steps,
     between: int,
     weights: Weights,
     number: int,

@@ -9,7 +9,7 @@ import pytest
 
 from helpers import items
 from isogloss.demonstrations.choose import Demonstrations, Pool, draw_set
-from isogloss.demonstrations.schedule import set_number, training_batches
+from isogloss.demonstrations.schedule import TrainingBatches, set_number
 from isogloss.demonstrations.schedule import test_groups as groups_at_test
 from isogloss.errors import ConfigError
 
@@ -88,7 +88,7 @@ def test_a_language_left_empty_by_exclusion_is_an_error():
 def test_training_meets_every_target_once_an_epoch_and_never_its_translation(share):
     settings = Demonstrations(3, share=share)
     for epoch in range(5):
-        batches = training_batches(TURKISH, POOL, settings, batch_size=4, seed=1, epoch=epoch)
+        batches = TrainingBatches(TURKISH, POOL, settings, batch_size=4, seed=1).epoch(epoch)
         groups = [group for batch in batches for group in batch]
         assert sorted(item.id for g in groups for item in g.targets) == sorted(
             item.id for item in TURKISH
@@ -101,9 +101,8 @@ def test_training_meets_every_target_once_an_epoch_and_never_its_translation(sha
 
 def test_epochs_are_drawn_afresh_and_repeat_from_the_seed():
     def epoch(number, seed=1):
-        return training_batches(
-            TURKISH, POOL, Demonstrations(3), batch_size=4, seed=seed, epoch=number
-        )
+        made = TrainingBatches(TURKISH, POOL, Demonstrations(3), batch_size=4, seed=seed)
+        return made.epoch(number)
 
     assert epoch(0) == epoch(0)
     assert epoch(0) != epoch(1)
@@ -115,11 +114,10 @@ def test_sharing_leaves_each_targets_own_draw_as_it_was():
     shares = {}
     for share in (1, 4):
         seen: Counter[str] = Counter()
+        settings = Demonstrations(2, share=share)
+        made = TrainingBatches(TURKISH, POOL, settings, batch_size=4, seed=3)
         for epoch in range(1500):
-            batches = training_batches(
-                TURKISH, POOL, Demonstrations(2, share=share), batch_size=4, seed=3, epoch=epoch
-            )
-            for group in (group for batch in batches for group in batch):
+            for group in (group for batch in made.epoch(epoch) for group in batch):
                 if any(item.id == "item-5" for item in group.targets):
                     seen.update(names(group.demonstrations))
         shares[share] = seen

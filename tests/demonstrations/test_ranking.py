@@ -9,8 +9,8 @@ import pytest
 
 from isogloss.demonstrations.choose import Demonstrations, Pool, nearest_set
 from isogloss.demonstrations.ranking import K1, B, Bm25, Ranking, character_ngrams
+from isogloss.demonstrations.schedule import TrainingBatches
 from isogloss.demonstrations.schedule import test_groups as groups_at_test
-from isogloss.demonstrations.schedule import training_batches
 from isogloss.errors import ConfigError
 from isogloss.tasks.example import Example
 
@@ -118,7 +118,7 @@ def test_too_few_are_refused():
 def test_every_target_has_a_set_of_its_own_in_training_and_at_test():
     settings = Demonstrations(2, choose="bm25")
     made = Pool(ENGLISH, TURKISH, Bm25(ITEMS))
-    batches = training_batches(TURKISH, made, settings, batch_size=2, seed=1, epoch=0)
+    batches = TrainingBatches(TURKISH, made, settings, batch_size=2, seed=1).epoch(0)
     groups = [group for batch in batches for group in batch]
     assert sorted(one.id for group in groups for one in group.targets) == ["a", "d", "e"]
     for group in groups:

@@ -71,7 +71,7 @@ def _rank(row: Json) -> tuple[float, float]:
     return row["value"], -loss if loss is not None else 0.0
 
 
-def _held_out(ground: Ground) -> tuple[tuple[Example, ...], str]:
+def _held_out(ground: Ground) -> tuple[Sequence[Example], str]:
     opened = ground.opened
     split, target = opened.split, opened.record["target"]
     if split.validation and opened.record.get("validation_language", target) == target:

@@ -114,7 +114,7 @@ def _systems(ground: Ground, prefix: Prefix, how: Answering) -> tuple[System, ..
 
 def fitting(
     ground: Ground, prefix: Prefix, items: Sequence[Example], how: Answering
-) -> tuple[tuple[Example, ...], int]:
+) -> tuple[Sequence[Example], int]:
     """The items that fit behind prompt and demonstrations, and how many do not.
 
     Raises:

@@ -12,6 +12,7 @@ from isogloss.errors import ConfigError, DataError, Problem
 from isogloss.finished import Opened
 from isogloss.settings import CompileSettings
 from isogloss.tasks.example import Example
+from isogloss.tasks.examples import joined
 from isogloss.tasks.reading import Record, read_records
 from isogloss.tasks.splits import read_test
 
@@ -137,11 +138,11 @@ def _of_the_test_set(
     return problems
 
 
-def _asked(opened: Opened) -> tuple[Example, ...]:
+def _asked(opened: Opened) -> Sequence[Example]:
     """All test items of the target language, and of the dominant one where there are any."""
     seed, target = opened.record["seed"], opened.record["target"]
     asked = read_test(opened.task, target, seed=seed).examples
     try:
-        return asked + read_test(opened.task, opened.task.dominant, seed=seed).examples
+        return joined(asked, read_test(opened.task, opened.task.dominant, seed=seed).examples)
     except DataError:  # a task need not have test items of its dominant language
         return asked

@@ -12,6 +12,7 @@ from typing import Literal, final, overload
 from isogloss.demonstrations.ranking import Ranking
 from isogloss.errors import ConfigError
 from isogloss.tasks.example import Example
+from isogloss.tasks.examples import Ids, chosen
 
 DemonstrationLanguages = Literal["mixed", "dominant", "target"]
 Choice = Literal["random", "bm25", "encoder"]
@@ -62,30 +63,26 @@ class Pool:
     `ranking` says which of them are nearest to an item, where they are not drawn at random.
     """
 
-    dominant: tuple[Example, ...]
-    target: tuple[Example, ...]
+    dominant: Sequence[Example]
+    target: Sequence[Example]
     ranking: Ranking | None = None
 
     def holds(self, name: str) -> bool:
         """Whether an item of it has this id."""
-        return any(name in places for places in self._places)
+        return any(name in ids for ids in self._ids)
 
     def others(self, excluded: Collection[str]) -> tuple[Sequence[Example], Sequence[Example]]:
         """The items of D_s and of D_t without those of excluded ids; a view that costs by these."""
         (own, others) = (
-            _Others(items, sorted(n for name in set(excluded) for n in places.get(name, ())))
-            for items, places in zip((self.dominant, self.target), self._places, strict=True)
+            _Others(ids.examples, sorted(n for name in set(excluded) for n in ids.places(name)))
+            for ids in self._ids
         )
         return own, others
 
     @cached_property
-    def _places(self) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
+    def _ids(self) -> tuple[Ids, Ids]:
         """Where each id stands, in D_s and in D_t."""
-        found: tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]] = ({}, {})
-        for items, places in zip((self.dominant, self.target), found, strict=True):
-            for place, item in enumerate(items):
-                places[item.id] = (*places.get(item.id, ()), place)
-        return found
+        return Ids(self.dominant), Ids(self.target)
 
 
 @final
@@ -116,7 +113,7 @@ class Group:
     """Targets that have one demonstration set: the unit of encoding and packing."""
 
     demonstrations: tuple[Example, ...]
-    targets: tuple[Example, ...]
+    targets: Sequence[Example]
 
 
 def draw_set(
@@ -210,6 +207,7 @@ def _check_enough(needed: int, left: int, where: str) -> None:
     )
 
 
-def chunks(items: Sequence[Example], size: int) -> list[tuple[Example, ...]]:
+def chunks(items: Sequence[Example], size: int) -> list[Sequence[Example]]:
     """The items in runs of `size`, the last one shorter where they do not divide evenly."""
-    return [tuple(items[start : start + size]) for start in range(0, len(items), size)]
+    places = range(len(items))
+    return [chosen(items, places[start : start + size]) for start in places[::size]]

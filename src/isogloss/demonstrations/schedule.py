@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import random
+from array import array
 from collections.abc import Collection, Sequence
+from typing import final
 
 from isogloss.demonstrations.choose import (
     Demonstrations,
@@ -15,44 +17,72 @@ from isogloss.demonstrations.choose import (
     nearest_set,
 )
 from isogloss.tasks.example import Example
+from isogloss.tasks.examples import chosen, order_by_id
 
 
-def training_batches(
-    targets: Sequence[Example],
-    pool: Pool,
-    settings: Demonstrations,
-    *,
-    batch_size: int,
-    seed: int,
-    epoch: int,
-) -> list[tuple[Group, ...]]:
-    """One epoch: every target once, in a new order, in batches of groups that share a set.
+@final
+class TrainingBatches:
+    """Every target once an epoch, in a new order, in batches of groups that share a set.
 
     Group membership is random, so the set of any one target is still a uniform draw from the
     items that are neither it nor its translation; only the draws of a group are tied together.
-    Everything follows from (seed, epoch), so a resumed run meets the same episodes.
+    Everything follows from (seed, epoch), so a resumed run meets the same episodes, and a batch
+    is made when it is asked for.
     """
-    order = sorted(targets, key=lambda item: (item.id, item.language))
-    random.Random(f"{seed}/order/{epoch}").shuffle(order)
-    batches = []
-    for number, batch in enumerate(chunks(order, batch_size)):
-        if settings.choose != "random":
-            batches.append(tuple(_nearest(item, pool, settings, {item.id}) for item in batch))
-            continue
-        groups = [
+
+    def __init__(
+        self,
+        targets: Sequence[Example],
+        pool: Pool,
+        settings: Demonstrations,
+        *,
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        self.per_epoch = -(-len(targets) // batch_size)
+        self._targets, self._pool, self._settings = targets, pool, settings
+        self._batch_size, self._seed = batch_size, seed
+        self._by_id = order_by_id(targets)
+        self._last: tuple[int, Sequence[int]] = (-1, ())
+        self._nearest: dict[int, Group] = {}  # those of a target are the same in every epoch
+
+    def epoch(self, epoch: int) -> list[tuple[Group, ...]]:
+        """All batches of an epoch, counted from 0."""
+        return [self.batch(epoch, number) for number in range(self.per_epoch)]
+
+    def batch(self, epoch: int, number: int) -> tuple[Group, ...]:
+        """A batch of an epoch, both counted from 0."""
+        start = number * self._batch_size
+        places = self._order(epoch)[start : start + self._batch_size]
+        if self._settings.choose != "random":
+            return tuple(map(self._with_nearest, places))
+        batch = tuple(self._targets[place] for place in places)
+        return tuple(
             Group(
                 draw_set(
-                    pool,
-                    settings,
+                    self._pool,
+                    self._settings,
                     excluded={item.id for item in members},
-                    seed=f"{seed}/training/{epoch}/{number}/{place}",
+                    seed=f"{self._seed}/training/{epoch}/{number}/{place}",
                 ),
                 members,
             )
-            for place, members in enumerate(chunks(batch, settings.share))
-        ]
-        batches.append(tuple(groups))
-    return batches
+            for place, members in enumerate(chunks(batch, self._settings.share))
+        )
+
+    def _order(self, epoch: int) -> Sequence[int]:
+        """The targets' places in the order in which an epoch meets them."""
+        if self._last[0] != epoch:
+            order = self._by_id[:]
+            random.Random(f"{self._seed}/order/{epoch}").shuffle(order)
+            self._last = (epoch, order)
+        return self._last[1]
+
+    def _with_nearest(self, place: int) -> Group:
+        if place not in self._nearest:
+            item = self._targets[place]
+            self._nearest[place] = _nearest(item, self._pool, self._settings, {item.id})
+        return self._nearest[place]
 
 
 def test_groups(
@@ -64,12 +94,12 @@ def test_groups(
     and comparisons are paired; a subset of the items meets them too, unless the pool holds ids of
     items. No set holds any of the items' own ids.
     """
-    excluded = {item.id for item in items}
     if settings.count == 0:
-        return [Group((), tuple(items))] if items else []
+        return [Group((), chosen(items, range(len(items))))] if items else []
     if settings.choose != "random":
+        excluded = {item.id for item in items}
         return [_nearest(item, pool, settings, excluded) for item in items]
-    excluded = {name for name in excluded if pool.holds(name)}  # few or none, and asked often
+    excluded = {item.id for item in items if pool.holds(item.id)}  # few or none, and asked often
     if settings.test_sets == 0:
         return [
             Group(
@@ -77,13 +107,14 @@ def test_groups(
             )
             for item in items
         ]
-    members: dict[int, list[Example]] = {}
-    for item in items:
-        members.setdefault(set_number(item.id, settings.test_sets), []).append(item)
+    members: dict[int, array[int]] = {}
+    for place, item in enumerate(items):
+        number = set_number(item.id, settings.test_sets)
+        members.setdefault(number, array("Q")).append(place)
     return [
         Group(
             draw_set(pool, settings, excluded=excluded, seed=f"{seed}/test/{number}"),
-            tuple(members[number]),
+            chosen(items, members[number]),
         )
         for number in sorted(members)
     ]

@@ -138,7 +138,8 @@ def _unseen(
     if settings.unseen == "none" or not settings.items:
         return ()
     if settings.unseen == "test":
-        return read_test(task, target, seed=settings.seed, limit=settings.items).examples
+        found = read_test(task, target, seed=settings.seed, limit=settings.items)
+        return tuple(found.examples)
     fitting = [item for item in split.validation if item.language == target and item.answers]
     return tuple(fitting[: settings.items])
 

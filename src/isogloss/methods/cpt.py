@@ -12,6 +12,7 @@ from isogloss.demonstrations.choose import Demonstrations, Pool, draw_set
 from isogloss.errors import ConfigError
 from isogloss.packing import Batch
 from isogloss.tasks.example import Example
+from isogloss.tasks.examples import without_ids
 from isogloss.tasks.splits import Split
 from isogloss.tuning.context_prompt import ContextPrompt
 
@@ -37,13 +38,13 @@ def without_targets(split: Split, drawn: Sequence[Example]) -> Split:
         ConfigError: no training item is left.
     """
     shown = {item.id for item in drawn}
-    target = tuple(item for item in split.target if item.id not in shown)
+    target = without_ids(split.target, shown)
     if not target:
         raise ConfigError(
             f"{len(drawn)} demonstrations stand in the prompt, and no other training item of the "
             "target language is left to learn from; lower --demonstrations or raise --share"
         )
-    dominant = tuple(item for item in split.dominant if item.id not in shown)
+    dominant = without_ids(split.dominant, shown)
     return replace(split, target=target, dominant=dominant)
 
 

@@ -101,7 +101,7 @@ class Portion:
     `notes` are facts for the run's record, for example {"mended questions": 52}.
     """
 
-    examples: tuple[Example, ...]
+    examples: Sequence[Example]
     files: tuple[Path, ...] = ()
     notes: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 

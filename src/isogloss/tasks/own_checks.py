@@ -8,7 +8,7 @@ from typing import TypeAlias
 from isogloss.errors import Problem
 from isogloss.tasks.example import SplitName
 from isogloss.tasks.own_files import SPLITS
-from isogloss.tasks.own_items import Item, each_item, is_there
+from isogloss.tasks.own_items import Item, Items, each_item, is_there
 from isogloss.tasks.own_schema import Schema
 from isogloss.tasks.sources import described
 
@@ -18,13 +18,13 @@ Portions: TypeAlias = Mapping[tuple[str, SplitName], Sequence[Item]]
 def check_files(schema: Schema) -> tuple[list[Problem], list[dict[str, object]]]:
     """Every problem over all files, and a row for each file: language, split, items and file."""
     problems = _missing(schema)
-    portions: dict[tuple[str, SplitName], list[Item]] = {}
-    comparable: dict[tuple[str, SplitName], list[Item]] = {}
+    portions: dict[tuple[str, SplitName], Items] = {}
+    comparable: dict[tuple[str, SplitName], Items] = {}
     for place in ((code, split) for code in schema.languages for split in SPLITS):
         if place not in schema.files or not is_there(schema.files[place]):
             continue
         before = len(problems)
-        portions[place] = list(each_item(schema, *place, problems))
+        portions[place] = Items(each_item(schema, *place, problems))
         # Where rows count as ids, a file that lacks a row has the wrong ids after it.
         if schema.id is not None or (schema.parallel_rows and len(problems) == before):
             comparable[place] = portions[place]

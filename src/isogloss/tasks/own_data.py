@@ -10,6 +10,7 @@ from typing import final
 from isogloss.errors import DataError, Problem
 from isogloss.languages import check_language
 from isogloss.tasks.example import Example, Kind, Portion, SplitName, Task, Wording
+from isogloss.tasks.examples import Shelved
 from isogloss.tasks.own_checks import check_files
 from isogloss.tasks.own_items import each_item, is_there, read_answers, read_fields, scalar_text
 from isogloss.tasks.own_schema import Schema, read_schema
@@ -44,10 +45,12 @@ class OwnTask(Task):
                 return Portion(())
             raise DataError(self.schema.missing(language, split, f"the {split} items"))
         problems: list[Problem] = []
-        examples = tuple(item.example for item in each_item(self.schema, language, split, problems))
+        examples = Shelved()
+        for item in each_item(self.schema, language, split, problems):
+            examples.add(item.example)
         if problems:
             raise DataError(problems)
-        return Portion(examples, (path, self.schema.path))
+        return Portion(examples.plain(), (path, self.schema.path))
 
     def sentence_fields(self) -> tuple[str, ...]:
         """All fields but the context of a span task, which is a passage."""

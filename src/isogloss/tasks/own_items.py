@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import final
+from typing import final, overload
+
+import numpy
 
 from isogloss.errors import Problem, suggestion
-from isogloss.shelf import Shelf
 from isogloss.tasks.example import Example, SplitName
+from isogloss.tasks.examples import Shelved
 from isogloss.tasks.own_schema import Schema
 from isogloss.tasks.own_yaml import is_sound
 from isogloss.tasks.reading import Place, Record, each_record
 from isogloss.tasks.sources import described
 
-HELD = 4096  # items of a file whose texts are in memory; those of further ones are on disk
 _SHOWN = 8  # columns that an error names at most
 
 
@@ -28,6 +30,32 @@ class Item:
 
     example: Example
     place: Place
+
+
+@final
+class Items(Sequence[Item]):
+    """The items of one file; what memory should not hold of them is on disk."""
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        self._examples = Shelved()
+        self._lines = array("Q")
+        self._file = ""
+        for item in items:
+            self._examples.add(item.example)
+            self._lines.append(item.place.line)
+            self._file = item.place.file
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    @overload
+    def __getitem__(self, place: int) -> Item: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Item]: ...
+    def __getitem__(self, place: int | slice) -> Item | list[Item]:
+        if isinstance(place, slice):
+            return [self[each] for each in range(len(self))[place]]
+        return Item(self._examples[place], Place(self._file, self._lines[place]))
 
 
 def is_there(path: Path) -> bool:
@@ -44,7 +72,7 @@ def each_item(
     """The good items of a file that the schema names, in its order; problems at the end."""
     path = schema.files[language, split]
     before = len(problems)
-    found, keep = _Found(schema), _Keeper()
+    found = _Found(schema)
     for row, record in enumerate(each_record(path, problems), start=1):
         found.meet(record)
         noted: list[Problem] = []
@@ -56,56 +84,12 @@ def each_item(
             name = _text(record, schema.id, noted) or ""
         found.noted += noted
         if not noted:
-            example = Example(name, language, keep.fields(fields), schema.options, answers)
+            example = Example(name, language, MappingProxyType(fields), schema.options, answers)
             yield Item(example, record.place)
     if found.first is None and len(problems) == before:
         problems.append(Problem(str(path), "no items", "at least one", 1))
-    problems += found.problems()
+    problems += found.problems(path)
     problems[before:] = sorted(problems[before:], key=lambda problem: problem.line or 0)
-
-
-@final
-class _Keeper:
-    """Keeps the fields of a file's items, in memory or on disk."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.shelf: Shelf | None = None
-
-    def fields(self, fields: dict[str, str]) -> Mapping[str, str]:
-        self.count += 1
-        if self.count <= HELD:
-            return MappingProxyType(fields)
-        self.shelf = self.shelf or Shelf()
-        self.shelf.add(fields)
-        return _OnDisk(self.shelf, len(self.shelf) - 1)
-
-
-@final
-class _OnDisk(Mapping[str, str]):
-    """The fields of an item, read when they are asked for."""
-
-    __slots__ = ("_place", "_shelf")
-
-    def __init__(self, shelf: Shelf, place: int) -> None:
-        self._shelf, self._place = shelf, place
-
-    def __getitem__(self, name: str) -> str:
-        return self._fields[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._fields)
-
-    def __len__(self) -> int:
-        return len(self._fields)
-
-    def __repr__(self) -> str:
-        return repr(self._fields)
-
-    @property
-    def _fields(self) -> dict[str, str]:
-        found: dict[str, str] = self._shelf[self._place]
-        return found
 
 
 def read_fields(schema: Schema, record: Record, problems: list[Problem]) -> dict[str, str]:
@@ -191,22 +175,21 @@ class _Found:
         self.schema = schema
         self.first: Record | None = None
         self.noted: list[Problem] = []
-        self._again: list[Problem] = []
         self._columns: dict[str, None] = {}
-        self._lines: dict[str, int] = {}  # where each id was met first
+        self._hashes = array("q")  # of the ids: a file may have more than memory should hold
 
     def meet(self, record: Record) -> None:
-        """Take note of a record's columns, and of its id if it was there before."""
+        """Take note of a record's columns, and of its id."""
         self.first = self.first or record
         self._columns |= dict.fromkeys(record.values)
-        name = scalar_text(record.values.get(self.schema.id)) if self.schema.id else None
-        if name is None:
-            return
-        if self._lines.setdefault(name, record.line) != record.line:
-            found = f"{described(name)} again (first in line {self._lines[name]})"
-            self._again.append(record.problem(self.schema.id, found, "each id once"))
+        name = self._name(record)
+        if name is not None:
+            self._hashes.append(hash(name))
 
-    def problems(self) -> list[Problem]:
+    def _name(self, record: Record) -> str | None:
+        return scalar_text(record.values.get(self.schema.id)) if self.schema.id else None
+
+    def problems(self, path: Path) -> list[Problem]:
         """All that is wrong; of a column that no record has, one problem for the whole file."""
         if self.first is None:
             return []
@@ -228,4 +211,19 @@ class _Found:
             for column in absent
         ]
         own = [problem for problem in self.noted if problem.field not in absent]
-        return [*missing, *self._again, *own]
+        return [*missing, *self._again(path), *own]
+
+    def _again(self, path: Path) -> list[Problem]:
+        """The records whose id an earlier one has; to name them the file is read once more."""
+        hashes, counts = numpy.unique(numpy.array(self._hashes), return_counts=True)
+        suspected = set(hashes[counts > 1].tolist())
+        again: list[Problem] = []
+        lines: dict[str, int] = {}  # where each of these ids was met first
+        for record in each_record(path, []) if suspected else ():
+            name = self._name(record)
+            if name is None or hash(name) not in suspected:
+                continue
+            if lines.setdefault(name, record.line) != record.line:
+                found = f"{described(name)} again (first in line {lines[name]})"
+                again.append(record.problem(self.schema.id, found, "each id once"))
+        return again

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, final
 from isogloss.errors import ConfigError, DataError
 from isogloss.languages import check_language
 from isogloss.tasks.example import Example, Portion, SplitName, Task
+from isogloss.tasks.examples import Ids, chosen, order_by_id
 
 
 @final
@@ -26,10 +26,10 @@ class Split:
     record.
     """
 
-    dominant: tuple[Example, ...]
-    target: tuple[Example, ...]
-    validation: tuple[Example, ...]
-    test: tuple[Example, ...]
+    dominant: Sequence[Example]
+    target: Sequence[Example]
+    validation: Sequence[Example]
+    test: Sequence[Example]
     files: tuple[Path, ...]
     notes: Mapping[str, Any]
 
@@ -100,9 +100,8 @@ def _read(task: Task, language: str, split: SplitName, *, seed: int) -> Portion:
     what = f"{task.name}, the '{split}' items of '{language}'"
     if not portion.examples and split != "validation":
         raise DataError(f"{what}: found none; give data with at least one")
-    if len({example.id for example in portion.examples}) < len(portion.examples):
-        counts = Counter(example.id for example in portion.examples)
-        twice = [name for name, count in counts.items() if count > 1]
+    twice = Ids(portion.examples).repeated()
+    if twice:
         raise DataError(f"{what}: found {_some(twice)} more than once; give every item its own id")
     return portion
 
@@ -110,7 +109,7 @@ def _read(task: Task, language: str, split: SplitName, *, seed: int) -> Portion:
 def _check_no_leak(
     seen: Sequence[Example], held_out: Sequence[Example], language: str, what: str = "training"
 ) -> None:
-    both = sorted({one.id for one in seen} & {one.id for one in held_out})
+    both = Ids(held_out).shared(Ids(seen))
     if both:
         later = "test items" if what == "validation" else "validation or test items"
         raise DataError(
@@ -127,8 +126,8 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _share_of(
-    examples: tuple[Example, ...], share: float, language: str, *, seed: int
-) -> tuple[Example, ...]:
+    examples: Sequence[Example], share: float, language: str, *, seed: int
+) -> Sequence[Example]:
     if not 0 < share <= 1:
         raise ConfigError(f"the share of target data is {share}; give more than 0 and at most 1")
     count = math.floor(share * len(examples) + 0.5)
@@ -141,7 +140,7 @@ def _share_of(
     return _first(examples, count, seed=seed)
 
 
-def _limited(examples: tuple[Example, ...], limit: int | None, *, seed: int) -> tuple[Example, ...]:
+def _limited(examples: Sequence[Example], limit: int | None, *, seed: int) -> Sequence[Example]:
     if limit is None:
         return examples
     if limit < 1:
@@ -149,12 +148,13 @@ def _limited(examples: tuple[Example, ...], limit: int | None, *, seed: int) -> 
     return _first(examples, limit, seed=seed)
 
 
-def _first(examples: tuple[Example, ...], count: int, *, seed: int) -> tuple[Example, ...]:
+def _first(examples: Sequence[Example], count: int, *, seed: int) -> Sequence[Example]:
     """The first `count` by the seed's order of the ids, in the order that they came in."""
-    order = sorted(example.id for example in examples)
+    if count >= len(examples):
+        return examples
+    order = order_by_id(examples)
     random.Random(seed).shuffle(order)
-    chosen = set(order[:count])
-    return tuple(example for example in examples if example.id in chosen)
+    return chosen(examples, sorted(order[:count]))
 
 
 def _notes(portions: Mapping[str, Portion]) -> dict[str, Any]:
@@ -164,8 +164,7 @@ def _notes(portions: Mapping[str, Portion]) -> dict[str, Any]:
         for name, portion in portions.items()
         for note, count in portion.notes.items()
     }
-    test = {example.id for example in portions["test"].examples}
-    seen = sum(example.id in test for example in portions["D_s"].examples)
+    seen = Ids(portions["D_s"].examples).shared(Ids(portions["test"].examples))
     if seen:
-        notes["D_s items with the id of a test item"] = seen
+        notes["D_s items with the id of a test item"] = len(seen)
     return notes

@@ -56,7 +56,7 @@ class Material:
     """The items that are met; `other` is another task with answered items, if there is one."""
 
     task: Task
-    dominant: tuple[Example, ...]
+    dominant: Sequence[Example]
     targets: tuple[Example, ...]
     other: tuple[Task, tuple[Example, ...]] | None = None
 

@@ -168,9 +168,7 @@ def _other(plan: Plan, course: Course) -> str | None:
     return others[plan.tasks.index(course.task) % len(others)] if others else None
 
 
-def _read(
-    plan: Plan, name: str, target: str
-) -> tuple[Task, tuple[Example, ...], tuple[Example, ...]]:
+def _read(plan: Plan, name: str, target: str) -> tuple[Task, Sequence[Example], Sequence[Example]]:
     """A task with the training items of its dominant and of its target language."""
     task = open_task(name, plan.data, BenchmarkSettings())
     split = make_split(task, target, seed=plan.seed)
