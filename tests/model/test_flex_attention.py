@@ -224,8 +224,10 @@ def by_torch(monkeypatch, written_out):
     torch._dynamo.reset()
 
 
-def attended(rows: int, queries: int, keys: int, *, gradient: bool) -> None:
-    """One pass of a layer, compared to SDPA."""
+def attended(
+    rows: int, queries: int, keys: int, *, gradient: bool, softcap: float | None = None
+) -> None:
+    """One pass of a layer with four heads of queries and two of keys, against the formula."""
     query, key, value = (
         torch.randn(rows, heads, length, 16, requires_grad=gradient)
         for heads, length in ((4, queries), (2, keys), (2, keys))
@@ -233,10 +235,14 @@ def attended(rows: int, queries: int, keys: int, *, gradient: bool) -> None:
     visible = torch.ones(rows, queries, keys, dtype=torch.bool).tril(keys - queries)
     mask, module = flex_attention.block_mask(visible), torch.nn.Module().eval()
     with torch.set_grad_enabled(gradient):
-        found, _ = flex_attention.flex_attention(module, query, key, value, mask, scaling=0.5)
-    wanted = torch.nn.functional.scaled_dot_product_attention(
-        query, key, value, attn_mask=visible[:, None], scale=0.5, enable_gqa=True
-    )
+        found, _ = flex_attention.flex_attention(
+            module, query, key, value, mask, scaling=0.5, softcap=softcap
+        )
+    key, value = (each.repeat_interleave(2, dim=1) for each in (key, value))
+    scores = 0.5 * query @ key.transpose(2, 3)
+    if softcap:
+        scores = softcap * torch.tanh(scores / softcap)
+    wanted = scores.masked_fill(~visible[:, None], -torch.inf).softmax(dim=-1) @ value
     torch.testing.assert_close(found, wanted.transpose(1, 2), rtol=1e-5, atol=1e-5)
 
 
@@ -266,10 +272,12 @@ def test_a_run_and_its_evaluation_have_more_kinds_of_shapes_than_torch_compiles(
     shutil.which("c++") is None, reason="torch compiles for a CPU by a C++ compiler"
 )
 def test_compiled_for_a_cpu():
-    """Values alone: torch has no gradients of it there."""
+    """Values alone: torch has no gradients of it there. Of three models, one after the other."""
     torch._dynamo.reset()
     for rows, queries, keys in ((2, 150, 150), (3, 300, 300), (2, 30, 200)):
         attended(rows, queries, keys, gradient=False)
+    for softcap in (2.0, 3.0):
+        attended(2, 150, 150, gradient=False, softcap=softcap)
 
 
 @NO_GPU

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.flex_attention import flex_attention_forward
@@ -51,7 +50,8 @@ def flex_attention(
         ModelError: it cannot be compiled here, or for more kinds of shapes than `KINDS`.
     """
     try:
-        with torch._dynamo.config.patch(recompile_limit=KINDS):
+        # The soft cap of a second model must not become a variable: torch cannot compile that.
+        with torch._dynamo.config.patch(recompile_limit=KINDS, specialize_float=True):
             return _compiled()(
                 module,
                 query,
@@ -64,7 +64,11 @@ def flex_attention(
                 s_aux=s_aux,
                 position_bias=position_bias,
             )
-    except (TorchDynamoException, FailOnRecompileLimitHit) as error:
+    # Named here and not imported: torch 2.6 calls the second otherwise.
+    except (
+        torch._dynamo.exc.TorchDynamoException,
+        torch._dynamo.exc.FailOnRecompileLimitHit,
+    ) as error:
         reason = str(error).strip().partition("\n")[0]
         raise ModelError(
             f"FlexAttention cannot be compiled here ({reason}); give attention sdpa"
