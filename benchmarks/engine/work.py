@@ -19,6 +19,7 @@ from torch import Tensor
 from benchmarks.engine.items import Sizes
 from benchmarks.engine.lengths import FIELDS
 from isogloss import ModelOptions
+from isogloss.model.kernels import Kernel
 from isogloss.model.load import resolve_dtype
 from isogloss.model.products import torch_is_slow
 from isogloss.tuning.adapter_files import read_prompt
@@ -36,7 +37,7 @@ class Asked:
     up). `targets` of a batch, `share` of them with one demonstration set; `sets` demonstration sets
     at test. `scale` makes made-up items longer. `loss`: which demonstrations' answers are learnt.
     `products` torch keeps Isogloss from multiplying by oneDNN where it would; with `checkpointing`
-    it computes activations anew in the backward pass.
+    it computes activations anew in the backward pass. `attention` is the kernel of Isogloss alone.
     """
 
     model: str = "smollm2-135m"
@@ -56,6 +57,7 @@ class Asked:
     device: str = "cpu"
     threads: int = 0
     products: Literal["auto", "torch"] = "auto"
+    attention: Kernel = "auto"
     checkpointing: bool = False
     seed: int = 42
 
@@ -152,6 +154,7 @@ class Work:
             "seed": asked.seed,
             "dtype": asked.dtype,
             "device": asked.device,
+            "attention": asked.attention,
             "out": out,
         }
 

@@ -14,7 +14,7 @@ from isogloss.errors import ConfigError, RunError
 from isogloss.jobs import data_digests
 from isogloss.methods.method import Method
 from isogloss.methods.registry import method_from
-from isogloss.model.load import Loaded, ModelOptions, identify, load, resolve_dtype
+from isogloss.model.load import Loaded, ModelOptions, identify, load, resolve_dtype, usable
 from isogloss.pooling import make_pool
 from isogloss.representation_shift import Shifter, load_vectors, shifting
 from isogloss.runs import (
@@ -44,7 +44,7 @@ class Opened:
     dtype: str
 
     def load(self, device: str) -> Loaded:
-        """The run's base model."""
+        """The run's base model, by SDPA where the kernel it was trained with is not to be had."""
         recorded = self.record["model"]
         options = ModelOptions(
             dtype=self.dtype,  # type: ignore[arg-type]
@@ -53,7 +53,7 @@ class Opened:
             quantization=recorded["quantization"],
             remote_code=recorded["remote_code"],
         )
-        return load(self.model_name, options)
+        return load(self.model_name, usable(options))
 
     def weights(self, loaded: Loaded) -> Weights:
         """What was learnt."""

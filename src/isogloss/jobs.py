@@ -12,6 +12,8 @@ from isogloss.errors import ConfigError
 from isogloss.languages import check_language
 from isogloss.methods.method import Method
 from isogloss.model.load import (
+    ModelOptions,
+    check_attention,
     identify,
     resolve_attention,
     resolve_device,
@@ -49,7 +51,7 @@ def prepare(settings: TrainSettings) -> Job:
     benchmark = BenchmarkSettings(settings.raw_questions, settings.split_rule, settings.wording)
     task = open_task(settings.task, settings.data, benchmark)
     check_language(settings.target, task.languages, task.name)
-    _check_device(settings.device)
+    _check_device(settings.loading)
     method = _first_of(settings, task)
     split = make_split(
         task,
@@ -99,13 +101,15 @@ def learning_settings(settings: TrainSettings, task: Task) -> Json:
     }
 
 
-def _check_device(asked: str) -> None:
+def _check_device(asked: ModelOptions) -> None:
     """Trainer computes on the first visible GPU, so another one is refused rather than ignored.
 
     Raises:
-        ConfigError: a GPU other than the first; of several processes, each takes its own.
+        ConfigError: a GPU other than the first; of several processes, each takes its own. Or the
+            attention kernel cannot work on the device.
     """
-    index = resolve_device(asked).index
+    check_attention(asked)
+    index = resolve_device(asked.device).index
     if index:
         raise ConfigError(
             f"training uses the first visible GPU; set CUDA_VISIBLE_DEVICES={index} and give "

@@ -14,7 +14,8 @@ from isogloss.demonstrations.choose import Choice, DemonstrationLanguages
 from isogloss.errors import ConfigError, suggestion
 from isogloss.methods.losses import DemonstrationLoss
 from isogloss.methods.method import Calibration
-from isogloss.model.load import Dtype, Kernel, ModelOptions, Quantization
+from isogloss.model.kernels import Kernel
+from isogloss.model.load import Dtype, ModelOptions, Quantization
 from isogloss.representation_shift import ShiftBack, ShiftedTokens, ShiftTowards
 from isogloss.tuning.soft_prompt import PromptStart
 
@@ -128,7 +129,7 @@ class TrainSettings:
     device: str = "auto"
     """Where to compute: auto, cpu, cuda, cuda:N."""
     attention: Kernel = "auto"
-    """Attention kernel (auto is sdpa)."""
+    """Attention kernel (auto is sdpa; flex_attention and flash_attention_2 need a GPU)."""
     quantization: Quantization = "none"
     """Hold the frozen model in 4 or 8 bits (bitsandbytes, GPU)."""
     remote_code: bool = False
@@ -319,7 +320,7 @@ class LayersSettings:
     device: str = "auto"
     """Where to compute: auto, cpu, cuda, cuda:N."""
     attention: Kernel = "auto"
-    """Attention kernel (auto is sdpa)."""
+    """Attention kernel (auto is sdpa; flex_attention and flash_attention_2 need a GPU)."""
     quantization: Quantization = "none"
     """Hold the model in 4 or 8 bits (bitsandbytes, GPU)."""
     remote_code: bool = False
@@ -390,7 +391,7 @@ class DiagnoseSettings:
     device: str = "auto"
     """Where to compute: auto, cpu, cuda, cuda:N."""
     attention: Kernel = "auto"
-    """Attention kernel (auto is sdpa)."""
+    """Attention kernel (auto is sdpa; flex_attention and flash_attention_2 need a GPU)."""
     quantization: Quantization = "none"
     """Hold the model in 4 or 8 bits (bitsandbytes, GPU)."""
     remote_code: bool = False
@@ -528,7 +529,7 @@ class CompareSettings:
     device: str = "auto"
     """Where to compute: auto, cpu, cuda."""
     attention: Kernel = "auto"
-    """Attention kernel (auto is sdpa)."""
+    """Attention kernel (auto is sdpa; flex_attention and flash_attention_2 need a GPU)."""
     quantization: Quantization = "none"
     """Hold the model in 4 or 8 bits (bitsandbytes, GPU); methods that tune all of it do not fit."""
     remote_code: bool = False

@@ -6,12 +6,15 @@ import inspect
 
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask
 from transformers import PretrainedConfig, PreTrainedModel
 
+from isogloss.model.flex_attention import FLEX, block_mask
 from isogloss.model.tree_attention import PARTS, TREE
 from isogloss.packing import Batch, Layout
 
 FULL, SLIDING = "full_attention", "sliding_attention"
+Mask = Tensor | BlockMask
 
 
 def forward_arguments(model: PreTrainedModel, batch: Batch) -> dict[str, object]:
@@ -40,7 +43,7 @@ def takes(model: PreTrainedModel, argument: str) -> bool:
 def default_layout(model: PreTrainedModel) -> Layout:
     """`tree` where the model takes positions and a mask of our own, else `rows`."""
     kernel = model.config._attn_implementation
-    tree = takes(model, "position_ids") and kernel in ("sdpa", "eager", TREE)
+    tree = takes(model, "position_ids") and kernel in ("sdpa", "eager", TREE, FLEX)
     return "tree" if tree and not is_recurrent(model.config) else "rows"
 
 
@@ -54,18 +57,19 @@ def is_recurrent(config: PretrainedConfig) -> bool:
 
 def masks(
     model: PreTrainedModel, visible: Tensor, positions: Tensor, keys: Tensor | None = None
-) -> Tensor | dict[str, Tensor]:
+) -> Mask | dict[str, Mask]:
     """The masks of a model's layers, of who sees whom: (rows, queries, keys) booleans.
 
-    `positions`: of the queries; `keys`: of the keys, where they are others than the queries.
+    `positions`: of the queries; `keys`: of the keys, where they are others than the queries. They
+    are made once for all layers: numbers, or for FlexAttention blocks.
     """
     config = model.config
     window = sliding_window(config)
-    full = _additive(visible, model.dtype)
+    full = _shown(model, visible)
     if window is None:
         return full
     near = positions[:, :, None] - (positions if keys is None else keys)[:, None, :] < window
-    sliding = _additive(visible & near, model.dtype)
+    sliding = _shown(model, visible & near)
     kinds = set(getattr(config, "layer_types", None) or [SLIDING])
     if kinds == {SLIDING} and not getattr(config, "layer_types", None):
         return sliding
@@ -79,6 +83,12 @@ def sliding_window(config: PretrainedConfig) -> int | None:
         return None
     kinds = getattr(config, "layer_types", None)
     return int(window) if kinds is None or SLIDING in kinds else None
+
+
+def _shown(model: PreTrainedModel, visible: Tensor) -> Mask:
+    if model.config._attn_implementation == FLEX:
+        return block_mask(visible)
+    return _additive(visible, model.dtype)
 
 
 def _additive(visible: Tensor, dtype: torch.dtype) -> Tensor:

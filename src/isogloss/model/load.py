@@ -6,7 +6,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,10 +26,10 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from isogloss.errors import ConfigError, ModelError
+from isogloss.model.kernels import Kernel, check_fits, implementation, lacking
 from isogloss.model.products import quicken
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
-Kernel = Literal["auto", "sdpa", "eager", "flash_attention_2"]
 Quantization = Literal["none", "4bit", "8bit"]
 
 
@@ -47,8 +47,9 @@ class ModelOptions:
     """How a model is loaded.
 
     `dtype` auto is bfloat16 on a GPU and float32 on a CPU. `device` auto is the GPU where there
-    is one. `attention` auto is SDPA. `quantization` holds the frozen base in 4 or 8 bits through
-    bitsandbytes (a GPU is needed). `remote_code` runs Python code that comes with the model.
+    is one. `attention` auto is SDPA; flex_attention and flash_attention_2 need a GPU.
+    `quantization` holds the frozen base in 4 or 8 bits through bitsandbytes (a GPU is needed).
+    `remote_code` runs Python code that comes with the model.
     """
 
     dtype: Dtype = "auto"
@@ -82,23 +83,28 @@ class _Place:
     files: tuple[Path, ...]
 
 
-def load(name: str, options: ModelOptions | None = None) -> Loaded:
+def load(
+    name: str, options: ModelOptions | None = None, *, held: torch.device | None = None
+) -> Loaded:
     """Load a causal language model and its tokenizer.
 
     `name` is a folder, a `.gguf` file, `package:NAME` (the one GGUF file inside an installed
-    Python package) or a hub id.
+    Python package) or a hub id. `held`: where the weights lie at first, if not on the device that
+    the options say.
 
     Raises:
         ModelError: there is no such model, no tokenizer, or it is not a causal language model.
-        ConfigError: the device or the quantisation asked for is not to be had here.
+        ConfigError: the device, the kernel or the quantisation asked for is not to be had here.
     """
     options = options or ModelOptions()
     place = _find(name)
     device = resolve_device(options.device)
+    check_attention(options)
     config = _config(place, options)
     check_causal(config, name)
+    check_fits(options.attention, config)
     tokenizer = _tokenizer(place, options)
-    model = _model(place, options, device)
+    model = _model(place, options, device, held or device)
     model.eval()
     return Loaded(name, model, tokenizer, fingerprint(place.files, config, name))
 
@@ -122,6 +128,26 @@ def resolve_dtype(options: ModelOptions) -> torch.dtype:
 def resolve_attention(options: ModelOptions) -> str:
     """The attention kernel that `options` come to."""
     return "sdpa" if options.attention == "auto" else options.attention
+
+
+def check_attention(options: ModelOptions) -> None:
+    """Refuse a kernel that is not to be had here.
+
+    Raises:
+        ConfigError: it needs another device, format or package; says which.
+    """
+    found = _lacking(options)
+    if found:
+        raise ConfigError(f"attention {options.attention} {found}; or give attention sdpa")
+
+
+def usable(options: ModelOptions) -> ModelOptions:
+    """The options, with SDPA in the place of a kernel that is not to be had here."""
+    return replace(options, attention="sdpa") if _lacking(options) else options
+
+
+def _lacking(options: ModelOptions) -> str | None:
+    return lacking(options.attention, resolve_device(options.device), resolve_dtype(options))
 
 
 def resolve_device(asked: str) -> torch.device:
@@ -260,10 +286,12 @@ def _tokenizer(place: _Place, options: ModelOptions) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _model(place: _Place, options: ModelOptions, device: torch.device) -> PreTrainedModel:
+def _model(
+    place: _Place, options: ModelOptions, device: torch.device, held: torch.device
+) -> PreTrainedModel:
     arguments = _source(place, options) | {
         "dtype": _dtype(options.dtype, device),
-        "attn_implementation": resolve_attention(options),
+        "attn_implementation": implementation(resolve_attention(options)),
         "use_safetensors": None if place.gguf else True,  # never a pickle
     }
     arguments |= _quantization(options, place, device)
@@ -273,7 +301,7 @@ def _model(place: _Place, options: ModelOptions, device: torch.device) -> PreTra
         raise ModelError(f"cannot load the model '{place.name}': {_first_line(error)}") from None
     assert isinstance(model, PreTrainedModel), "AutoModelForCausalLM gives a model"
     if options.quantization == "none":
-        torch.nn.Module.to(model, device)
+        torch.nn.Module.to(model, held)
     return quicken(model)
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from accelerate.utils import FullyShardedDataParallelPlugin
@@ -14,7 +13,7 @@ from torch.distributed.fsdp import fully_shard
 from isogloss import processes
 from isogloss.errors import ConfigError
 from isogloss.model.layers import blocks
-from isogloss.model.load import Loaded, ModelOptions, load, resolve_device, resolve_dtype
+from isogloss.model.load import Loaded, ModelOptions, load, resolve_device
 
 INSTEAD = {  # what else accelerate can be asked for, and what does it here
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed is not supported; take FSDP2 (fsdp_version: 2)",
@@ -83,8 +82,7 @@ def load_in_pieces(name: str, options: ModelOptions, sharding: Sharding, *, froz
             "FSDP2 cannot hold a quantised model in pieces here; leave --quantization or FSDP out"
         )
     device = resolve_device(options.device)
-    dtype: Any = str(resolve_dtype(options)).removeprefix("torch.")
-    loaded = load(name, replace(options, device="cpu", dtype=dtype))
+    loaded = load(name, options, held=torch.device("cpu"))
     if frozen:
         loaded.model.requires_grad_(False)
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
