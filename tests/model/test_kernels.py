@@ -163,7 +163,7 @@ def test_a_run_is_that_of_sdpa_and_is_evaluated_anywhere(settings, folder, writt
 
 
 @NOT_HERE
-def test_a_run_of_flash_attention_is_evaluated_too(folder, tmp_path):
+def test_a_run_of_flash_attention_is_evaluated_too(folder, tmp_path, capsys):
     task = write_numbers(tmp_path / "task")
     run = isogloss.train(task, model=folder, target="tr", max_steps=1, out=tmp_path / "runs")
     place = run.folder / "run.json"
@@ -171,4 +171,6 @@ def test_a_run_of_flash_attention_is_evaluated_too(folder, tmp_path):
     record["model"]["attention"] = "flash_attention_2"
     write_json_file(place, record)
     assert opened(run).load("cpu").model.config._attn_implementation == "sdpa"
+    said = "attention flash_attention_2 needs a GPU, and the device is cpu; SDPA takes its place"
+    assert said in capsys.readouterr().err
     assert isogloss.evaluate(run).value >= 0

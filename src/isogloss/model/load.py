@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.util
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -142,8 +143,12 @@ def check_attention(options: ModelOptions) -> None:
 
 
 def usable(options: ModelOptions) -> ModelOptions:
-    """The options, with SDPA in the place of a kernel that is not to be had here."""
-    return replace(options, attention="sdpa") if _lacking(options) else options
+    """The options, with SDPA in the place of a kernel that is not to be had here; that is said."""
+    found = _lacking(options)
+    if not found:
+        return options
+    print(f"attention {options.attention} {found}; SDPA takes its place", file=sys.stderr)
+    return replace(options, attention="sdpa")
 
 
 def _lacking(options: ModelOptions) -> str | None:
