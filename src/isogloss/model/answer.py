@@ -8,6 +8,7 @@ from typing import Any, final
 import torch
 from peft import PeftModel
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 from transformers import (
     DynamicCache,
     GenerationConfig,
@@ -37,8 +38,7 @@ def token_log_probabilities(
     else:
         logits = model(**arguments).logits[:, columns]
     picked: Tensor = logits[batch.row, where].float()
-    chosen = picked.gather(1, batch.token[:, None])[:, 0]
-    return chosen - picked.logsumexp(dim=1)
+    return -cross_entropy(picked, batch.token, reduction="none")  # one pass over the vocabulary
 
 
 def answer_sums(values: Tensor, batch: Batch) -> Tensor:

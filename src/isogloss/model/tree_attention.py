@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -71,9 +72,33 @@ def _sizes(trunk: int, ends: Sequence[int]) -> list[int]:
     return [trunk, *own] if spared >= WORTHWHILE else [trunk, sum(own)]
 
 
-def _sdpa(*given: Any, **named: Any) -> tuple[Tensor, None]:
-    found: tuple[Tensor, None] = sdpa_attention_forward(*given, **named)
-    return found
+def _sdpa(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    **named: Any,
+) -> tuple[Tensor, None]:
+    """SDPA as transformers calls it, but on a CPU heads share keys and values as they are.
+
+    With a mask transformers copies them for each head, which spares a GPU its slow kernel.
+    """
+    shared = mask is not None and query.device.type == "cpu" and query.shape[1] != key.shape[1]
+    if not shared or any(named.get(name) is not None for name in ("position_bias", "softcap")):
+        found: tuple[Tensor, None]
+        found = sdpa_attention_forward(module, query, key, value, mask, **named)
+        return found
+    attended = scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=mask,
+        dropout_p=named.get("dropout", 0.0),
+        scale=named.get("scaling"),
+        enable_gqa=True,
+    )
+    return attended.transpose(1, 2).contiguous(), None
 
 
 AttentionInterface.register(TREE, tree_attention)
