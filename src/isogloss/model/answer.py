@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from isogloss.model.attention import forward_arguments, takes
+from isogloss.model.last_block import only_read
 from isogloss.model.prefix_cache import behind
 from isogloss.packing import Batch
 
@@ -33,10 +34,11 @@ def token_log_probabilities(
     """
     arguments = forward_arguments(model, batch) if front is None else behind(model, batch, front)
     columns, where = torch.unique(batch.column, return_inverse=True)
-    if takes(model, "logits_to_keep"):
-        logits = model(**arguments, logits_to_keep=columns).logits
-    else:
-        logits = model(**arguments).logits[:, columns]
+    with only_read(model, columns, batch.ids.shape[1]):
+        if takes(model, "logits_to_keep"):
+            logits = model(**arguments, logits_to_keep=columns).logits
+        else:
+            logits = model(**arguments).logits[:, columns]
     picked: Tensor = logits[batch.row, where].float()
     return -cross_entropy(picked, batch.token, reduction="none")  # one pass over the vocabulary
 

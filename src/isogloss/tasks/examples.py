@@ -1,6 +1,7 @@
 """Examples in their order, of which memory holds the first ones: further ones are on disk.
 
-Twenty bytes an example stay in memory: where it is on disk, and a number that its id is found by.
+Twenty-four bytes an example stay in memory: where it is on disk, and a number by which its id is
+found.
 """
 
 from __future__ import annotations
