@@ -15,7 +15,10 @@ from isogloss.tasks.example import Example
 from isogloss.tasks.own_data import load_task
 from number_task import write_numbers
 
-METHODS = ("cl-icp", "icl-retrieved", "zero-shot")
+METHODS = (
+    *("cl-icp", "cl-icp-s", "cpt", "icl-retrieved"),
+    *("mid-align", "mtl", "shifcon", "zero-shot"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +27,8 @@ def task(tmp_path_factory):
 
 
 def made(task, model, out, method):
-    more = {"epochs": 1, "share_demonstrations": 2} if method == "cl-icp" else {}
+    more = {} if method in ("icl-retrieved", "zero-shot") else {"epochs": 1}
+    more |= {"share_demonstrations": 2} if method == "cl-icp" else {}
     run = isogloss.train(task, model=model, target="tr", method=method, out=out, **more)
     isogloss.evaluate(run, baseline=True)
     return run
