@@ -9,6 +9,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 import isogloss
 from conftest import ARCHITECTURES, byte_level_tokenizer
@@ -422,10 +424,14 @@ def test_train_tells_people_what_to_do_next(said, command, run):
     assert "target 8" in text
 
 
-def test_gradient_checkpointing_changes_no_number(told, command, run, tmp_path):
-    adapter = Path("adapter", "adapter_model.safetensors")
-    slow = told(*command(tmp_path / "a", "--gradient-checkpointing"))["run"]
-    assert (Path(slow) / adapter).read_bytes() == (run / adapter).read_bytes()
+def test_gradient_checkpointing_changes_no_number_beyond_float_error(told, command, run, tmp_path):
+    slow = Path(told(*command(tmp_path / "a", "--gradient-checkpointing"))["run"])
+    found, wanted = (
+        load_file(folder / "adapter" / "adapter_model.safetensors") for folder in (slow, run)
+    )
+    assert set(found) == set(wanted)
+    for name, values in wanted.items():
+        torch.testing.assert_close(found[name], values, rtol=1e-5, atol=1e-6)
 
 
 FULL = ("--method", "mtl", "--epochs", 1, "--max-steps", 2, "--learning-rate", 1e-3)
