@@ -13,6 +13,7 @@ ROOT = Path(isogloss.__file__).parent
 # Data flows down this list and never back up: each imports only from those before it.
 ORDER = (
     "errors",
+    "lazy",
     "shelf",
     "processes",
     "languages",

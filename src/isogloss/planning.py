@@ -10,36 +10,15 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
-from typing import Any, TypeVar, final, overload
+from typing import Any, final
 
 from isogloss.demonstrations.choose import Demonstrations, Group, Pool
 from isogloss.demonstrations.pairs import Pair
 from isogloss.demonstrations.schedule import TrainingBatches
 from isogloss.episodes import EpisodeEncoder, Skipped, fit
 from isogloss.errors import DataError
+from isogloss.lazy import Lazy
 from isogloss.tasks.example import Example
-
-Made = TypeVar("Made", covariant=True)
-
-
-class _Lazy(Sequence[Made]):
-    """A sequence whose values are made, and not kept."""
-
-    def __init__(self, length: int, make: Callable[[int], Made]) -> None:
-        self._length, self._make = length, make
-
-    def __len__(self) -> int:
-        return self._length
-
-    @overload
-    def __getitem__(self, place: int) -> Made: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[Made]: ...
-    def __getitem__(self, place: int | slice) -> Made | list[Made]:
-        if isinstance(place, slice):
-            return [self._make(each) for each in range(self._length)[place]]
-        return self._make(range(self._length)[place])
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +31,19 @@ class Step:
 
 
 @final
-class Steps(_Lazy[Step]):
+class Steps(Lazy[Step]):
     """The steps of a stage; `longest_epoch` is the most of one epoch."""
 
     def __init__(self, epochs: Sequence[int], make: Callable[[int], Step]) -> None:
-        super().__init__(len(epochs), make)
+        self._length, self._make = len(epochs), make
         self.longest_epoch = max(Counter(epochs).values(), default=0)
+
+    def at(self, place: int) -> Step:
+        """The step at a place from 0 on."""
+        return self._make(place)
+
+    def __len__(self) -> int:
+        return self._length
 
 
 @final
@@ -86,7 +72,7 @@ class Schedule:
     @property
     def batches(self) -> Sequence[tuple[Group, ...]]:
         """Every batch, those that hold nothing too."""
-        return _Lazy(self.count, self._batch)
+        return _Batches(self)
 
     @property
     def filled(self) -> int:
@@ -106,7 +92,7 @@ class Schedule:
             epoch, own = number // self.batches_per_epoch, pairs[number] if pairs else ()
             if second:
                 return Step(epoch, (), own)
-            return Step(epoch, self._batch(number), () if alternate else own)
+            return Step(epoch, self.batch(number), () if alternate else own)
 
         epochs = (number // self.batches_per_epoch for number in numbers for _ in range(each))
         return Steps(array("Q", epochs), make)
@@ -125,13 +111,28 @@ class Schedule:
                     "targets": [f"{item.language}/{item.id}" for item in group.targets],
                 }
 
-    def _batch(self, number: int) -> tuple[Group, ...]:
-        batch = self.source.batch(*divmod(number, self.batches_per_epoch))
+    def batch(self, number: int) -> tuple[Group, ...]:
+        """A batch by its number, less what is left out."""
+        batch = self.source.batch(number)
         left_out = self.left_out.get(number)
         if not left_out:
             return batch
         groups = (_less(group, left_out) for group in batch)
         return tuple(group for group in groups if group.targets)
+
+
+@final
+class _Batches(Lazy[tuple[Group, ...]]):
+    """A schedule's batches."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self._schedule = schedule
+
+    def at(self, place: int) -> tuple[Group, ...]:
+        return self._schedule.batch(place)
+
+    def __len__(self) -> int:
+        return self._schedule.count
 
 
 def _less(group: Group, left_out: frozenset[tuple[str, str]]) -> Group:
@@ -166,22 +167,19 @@ def plan(
     left_out: dict[int, frozenset[tuple[str, str]]] = {}
     skipped: list[Skipped] = []
     empty: set[int] = set()
-    met = 0
-    for epoch in range(epochs) if like is None else count():
-        for number in range(source.per_epoch):
-            kept, long = fit(source.batch(epoch, number), episodes, skip=skip)
-            if long:
-                skipped += long
-                left_out[met] = frozenset((item.id, item.language) for item in long)
-            if not kept:
-                empty.add(met)
-            met += 1
-            if like is not None and met - len(empty) >= wanted:
-                break
-        if met == len(empty):
-            raise DataError("no training item fits the model's context; lower --demonstrations")
-        if like is not None and met - len(empty) >= wanted:
-            break
+    number = 0
+    while (number - len(empty) if like else number) < wanted:
+        kept, long = fit(source.batch(number), episodes, skip=skip)
+        if long:
+            skipped += long
+            left_out[number] = frozenset((item.id, item.language) for item in long)
+        if not kept:
+            empty.add(number)
+        number += 1
+        if number == len(empty) == source.per_epoch:
+            break  # nothing of the first pass fits
+    if number == len(empty):
+        raise DataError("no training item fits the model's context; lower --demonstrations")
     return Schedule(
-        source, met, left_out, frozenset(empty), tuple(dict.fromkeys(skipped)), per_epoch
+        source, number, left_out, frozenset(empty), tuple(dict.fromkeys(skipped)), per_epoch
     )

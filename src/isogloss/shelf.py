@@ -6,17 +6,17 @@ import json
 import tempfile
 import threading
 from array import array
-from collections.abc import Sequence
-from typing import Any, final, overload
+from typing import Any, final
 
 import numpy
 from numpy.typing import ArrayLike
 
 from isogloss.errors import ConfigError
+from isogloss.lazy import Lazy
 
 
 @final
-class Shelf(Sequence[Any]):
+class Shelf(Lazy[Any]):
     """JSON values in a temporary file, 16 bytes of memory each; the file goes with the last shelf.
 
     A value is read when it is asked for. The one asked for last is held: it must not be changed.
@@ -61,14 +61,8 @@ class Shelf(Sequence[Any]):
     def __len__(self) -> int:
         return len(self._starts)
 
-    @overload
-    def __getitem__(self, place: int) -> Any: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[Any]: ...
-    def __getitem__(self, place: int | slice) -> Any:
-        if isinstance(place, slice):
-            return [self[each] for each in range(len(self))[place]]
-        place = range(len(self))[place]
+    def at(self, place: int) -> Any:
+        """The value at a place from 0 on."""
         last = self._last
         if last is None or last[0] != place:
             last = (place, self._read(place))

@@ -84,11 +84,16 @@ def test_a_language_left_empty_by_exclusion_is_an_error():
         draw_set(Pool(ENGLISH, TURKISH[:1]), Demonstrations(2), excluded=("item-0",), seed="1")
 
 
+def batches_of(made, epoch):
+    return [made.batch(epoch * made.per_epoch + number) for number in range(made.per_epoch)]
+
+
 @pytest.mark.parametrize("share", [1, 3, 4])
 def test_training_meets_every_target_once_an_epoch_and_never_its_translation(share):
     settings = Demonstrations(3, share=share)
     for epoch in range(5):
-        batches = TrainingBatches(TURKISH, POOL, settings, batch_size=4, seed=1).epoch(epoch)
+        made = TrainingBatches(TURKISH, POOL, settings, batch_size=4, seed=1)
+        batches = batches_of(made, epoch)
         groups = [group for batch in batches for group in batch]
         assert sorted(item.id for g in groups for item in g.targets) == sorted(
             item.id for item in TURKISH
@@ -102,7 +107,7 @@ def test_training_meets_every_target_once_an_epoch_and_never_its_translation(sha
 def test_epochs_are_drawn_afresh_and_repeat_from_the_seed():
     def epoch(number, seed=1):
         made = TrainingBatches(TURKISH, POOL, Demonstrations(3), batch_size=4, seed=seed)
-        return made.epoch(number)
+        return batches_of(made, number)
 
     assert epoch(0) == epoch(0)
     assert epoch(0) != epoch(1)
@@ -117,7 +122,7 @@ def test_sharing_leaves_each_targets_own_draw_as_it_was():
         settings = Demonstrations(2, share=share)
         made = TrainingBatches(TURKISH, POOL, settings, batch_size=4, seed=3)
         for epoch in range(1500):
-            for group in (group for batch in made.epoch(epoch) for group in batch):
+            for group in (group for batch in batches_of(made, epoch) for group in batch):
                 if any(item.id == "item-5" for item in group.targets):
                     seen.update(names(group.demonstrations))
         shares[share] = seen

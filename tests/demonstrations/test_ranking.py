@@ -118,7 +118,8 @@ def test_too_few_are_refused():
 def test_every_target_has_a_set_of_its_own_in_training_and_at_test():
     settings = Demonstrations(2, choose="bm25")
     made = Pool(ENGLISH, TURKISH, Bm25(ITEMS))
-    batches = TrainingBatches(TURKISH, made, settings, batch_size=2, seed=1).epoch(0)
+    source = TrainingBatches(TURKISH, made, settings, batch_size=2, seed=1)
+    batches = [source.batch(number) for number in range(source.per_epoch)]
     groups = [group for batch in batches for group in batch]
     assert sorted(one.id for group in groups for one in group.targets) == ["a", "d", "e"]
     for group in groups:

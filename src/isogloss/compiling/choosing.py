@@ -17,6 +17,7 @@ from isogloss.errors import DataError
 from isogloss.runs import Json
 from isogloss.scoring import judged, option_loss, values_of
 from isogloss.tasks.example import Example
+from isogloss.tasks.examples import drawn, without_ids
 
 
 @final
@@ -54,7 +55,7 @@ def choose(
     for number, candidate in enumerate(candidates):
         print(f"candidate {number}: {', '.join(candidate.names)}", file=sys.stderr, flush=True)
         inside = {item.id for item in candidate.demonstrations}
-        asked = sample_of([one for one in held if one.id not in inside], items, seed=seed)
+        asked = sample_of(without_ids(held, inside), items, seed=seed)
         rows.append(_row(ground, candidate, how, asked))
     scored = [number for number, row in enumerate(rows) if row["value"] is not None]
     if not scored:
@@ -82,12 +83,9 @@ def _held_out(ground: Ground) -> tuple[Sequence[Example], str]:
     )
 
 
-def sample_of(items: Sequence[Example], count: int, *, seed: int) -> tuple[Example, ...]:
+def sample_of(items: Sequence[Example], count: int, *, seed: int) -> Sequence[Example]:
     """At most `count` of the items, decided by the seed and the ids, in the items' order."""
-    order = sorted(item.id for item in items)
-    random.Random(f"{seed}/compile").shuffle(order)
-    kept = set(order[:count])
-    return tuple(item for item in items if item.id in kept)
+    return drawn(items, count, random.Random(f"{seed}/compile"))
 
 
 def _row(ground: Ground, candidate: Candidate, how: Answering, asked: Sequence[Example]) -> Json:

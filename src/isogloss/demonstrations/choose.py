@@ -7,10 +7,11 @@ from bisect import bisect_right
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, final, overload
+from typing import Literal, final
 
 from isogloss.demonstrations.ranking import Ranking
 from isogloss.errors import ConfigError
+from isogloss.lazy import Lazy
 from isogloss.tasks.example import Example
 from isogloss.tasks.examples import Ids, chosen
 
@@ -86,7 +87,7 @@ class Pool:
 
 
 @final
-class _Others(Sequence[Example]):
+class _Others(Lazy[Example]):
     """Items without those at the places `left_out`, which are in order."""
 
     def __init__(self, items: Sequence[Example], left_out: Sequence[int]) -> None:
@@ -97,14 +98,7 @@ class _Others(Sequence[Example]):
     def __len__(self) -> int:
         return len(self.items) - len(self.before)
 
-    @overload
-    def __getitem__(self, place: int) -> Example: ...
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[Example]: ...
-    def __getitem__(self, place: int | slice) -> Example | Sequence[Example]:
-        if isinstance(place, slice):
-            return [self[each] for each in range(len(self))[place]]
-        place = range(len(self))[place]
+    def at(self, place: int) -> Example:
         return self.items[place + bisect_right(self.before, place)]
 
 

@@ -46,12 +46,9 @@ class TrainingBatches:
         self._last: tuple[int, Sequence[int]] = (-1, ())
         self._nearest: dict[int, Group] = {}  # those of a target are the same in every epoch
 
-    def epoch(self, epoch: int) -> list[tuple[Group, ...]]:
-        """All batches of an epoch, counted from 0."""
-        return [self.batch(epoch, number) for number in range(self.per_epoch)]
-
-    def batch(self, epoch: int, number: int) -> tuple[Group, ...]:
-        """A batch of an epoch, both counted from 0."""
+    def batch(self, number: int) -> tuple[Group, ...]:
+        """A batch, counted from the first of the first epoch on."""
+        epoch, number = divmod(number, self.per_epoch)
         start = number * self._batch_size
         places = self._order(epoch)[start : start + self._batch_size]
         if self._settings.choose != "random":

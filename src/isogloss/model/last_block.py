@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from isogloss.errors import ModelError
 from isogloss.model.layers import blocks
 
 LEAST = 0.5  # the share of columns not read from which on it is worth while
@@ -36,9 +37,10 @@ def only_read(model: PreTrainedModel, columns: Tensor, tokens: int) -> Iterator[
 
 def _behind_attention(model: PreTrainedModel) -> list[nn.Module]:
     """The modules of the last block that take each token by itself, if all are known."""
-    if not isinstance(getattr(model.get_decoder(), "layers", None), nn.ModuleList):
+    try:
+        found = dict(blocks(model)[-1].named_modules())
+    except ModelError:
         return []
-    found = dict(blocks(model)[-1].named_modules())
     if not {"self_attn.o_proj", "mlp"} <= set(found):
         return []
     # A mixture of experts is called `mlp` too, and gives more than hidden states.

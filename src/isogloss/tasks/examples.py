@@ -7,16 +7,17 @@ found.
 from __future__ import annotations
 
 import heapq
-from abc import abstractmethod
+import random
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, MutableSequence, Sequence
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, TypeAlias, final, overload
+from typing import Any, TypeAlias, final
 
 import numpy
 
+from isogloss.lazy import Lazy, Part
 from isogloss.shelf import Shelf
 from isogloss.tasks.example import Example
 
@@ -24,36 +25,8 @@ HELD = 4096  # examples of a file that are in memory
 Numbers: TypeAlias = "numpy.ndarray[Any, numpy.dtype[numpy.int64]]"
 
 
-class _Lazy(Sequence[Example]):
-    """Examples that are made when they are asked for; they equal any sequence of the same ones."""
-
-    @abstractmethod
-    def at(self, place: int) -> Example:
-        """The example at a place from 0 on."""
-
-    @abstractmethod
-    def hashes(self) -> Numbers:
-        """The hash of each example's id, (examples,)."""
-
-    @overload
-    def __getitem__(self, place: int) -> Example: ...
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[Example]: ...
-    def __getitem__(self, place: int | slice) -> Example | Sequence[Example]:
-        if isinstance(place, slice):
-            return chosen(self, range(len(self))[place])
-        return self.at(range(len(self))[place])
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Sequence) or len(self) != len(other):
-            return False
-        return all(one == another for one, another in zip(self, other, strict=True))
-
-    __hash__ = None  # type: ignore[assignment]
-
-
 @final
-class Shelved(_Lazy):
+class Shelved(Lazy[Example]):
     """Examples as they were added, the first `HELD` in memory."""
 
     def __init__(self) -> None:
@@ -100,24 +73,7 @@ def _plain(value: Any) -> Any:
 
 
 @final
-class _Chosen(_Lazy):
-    """Some of the examples, by their places."""
-
-    def __init__(self, examples: _Lazy, places: Numbers) -> None:
-        self.examples, self.places = examples, places
-
-    def at(self, place: int) -> Example:
-        return self.examples.at(int(self.places[place]))
-
-    def hashes(self) -> Numbers:
-        return self.examples.hashes()[self.places]
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-
-@final
-class _Joined(_Lazy):
+class _Joined(Lazy[Example]):
     """Examples one after another."""
 
     def __init__(self, parts: Sequence[Sequence[Example]]) -> None:
@@ -139,19 +95,25 @@ class _Joined(_Lazy):
 
 def chosen(examples: Sequence[Example], places: Iterable[int]) -> Sequence[Example]:
     """The examples at these places, in this order; a tuple where memory holds them anyway."""
-    if not isinstance(examples, _Lazy):
+    if not isinstance(examples, Lazy):
         return tuple(examples[place] for place in places)
-    numbers = numpy.fromiter(places, dtype=numpy.int64)
-    if isinstance(examples, _Chosen):
-        return _Chosen(examples.examples, examples.places[numbers])
-    return _Chosen(examples, numbers)
+    return Part(examples, places if isinstance(places, range) else array("q", places))
 
 
 def joined(*parts: Sequence[Example]) -> Sequence[Example]:
     """The examples of all parts, one after another; a tuple where memory holds them anyway."""
-    if any(isinstance(part, _Lazy) for part in parts):
+    if any(isinstance(part, Lazy) for part in parts):
         return _Joined([part for part in parts if part])
     return tuple(example for part in parts for example in part)
+
+
+def drawn(examples: Sequence[Example], count: int, source: random.Random) -> Sequence[Example]:
+    """At most `count` of the examples, decided by the source and the ids, in their order."""
+    if count >= len(examples):
+        return examples
+    order = order_by_id(examples)
+    source.shuffle(order)
+    return chosen(examples, sorted(order[:count]))
 
 
 def without_ids(examples: Sequence[Example], ids: Collection[str]) -> Sequence[Example]:
@@ -163,7 +125,10 @@ def without_ids(examples: Sequence[Example], ids: Collection[str]) -> Sequence[E
 
 def hashes_of(examples: Sequence[Example]) -> Numbers:
     """The hash of each example's id, (examples,); the same in one process only."""
-    if isinstance(examples, _Lazy):
+    if isinstance(examples, Part):
+        found: Numbers = hashes_of(examples.whole)[numpy.asarray(examples.places)]
+        return found
+    if isinstance(examples, (Shelved, _Joined)):
         return examples.hashes()
     return numpy.fromiter((hash(each.id) for each in examples), numpy.int64, len(examples))
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import final, overload
+from typing import final
 
 import numpy
 
 from isogloss.errors import Problem, suggestion
+from isogloss.lazy import Lazy
 from isogloss.tasks.example import Example, SplitName
 from isogloss.tasks.examples import Shelved
 from isogloss.tasks.own_schema import Schema
@@ -33,7 +34,7 @@ class Item:
 
 
 @final
-class Items(Sequence[Item]):
+class Items(Lazy[Item]):
     """The items of one file; what memory should not hold of them is on disk."""
 
     def __init__(self, items: Iterable[Item]) -> None:
@@ -48,14 +49,9 @@ class Items(Sequence[Item]):
     def __len__(self) -> int:
         return len(self._lines)
 
-    @overload
-    def __getitem__(self, place: int) -> Item: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[Item]: ...
-    def __getitem__(self, place: int | slice) -> Item | list[Item]:
-        if isinstance(place, slice):
-            return [self[each] for each in range(len(self))[place]]
-        return Item(self._examples[place], Place(self._file, self._lines[place]))
+    def at(self, place: int) -> Item:
+        """The item at a place from 0 on."""
+        return Item(self._examples.at(place), Place(self._file, self._lines[place]))
 
 
 def is_there(path: Path) -> bool:

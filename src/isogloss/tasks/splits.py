@@ -13,7 +13,7 @@ from typing import Any, final
 from isogloss.errors import ConfigError, DataError
 from isogloss.languages import check_language
 from isogloss.tasks.example import Example, Portion, SplitName, Task
-from isogloss.tasks.examples import Ids, chosen, order_by_id
+from isogloss.tasks.examples import Ids, drawn
 
 
 @final
@@ -137,7 +137,7 @@ def _share_of(
             f"a share of {share} of the {len(examples)} training items in '{language}' is none; "
             f"give at least {least:.3g} for one item"
         )
-    return _first(examples, count, seed=seed)
+    return drawn(examples, count, random.Random(seed))
 
 
 def _limited(examples: Sequence[Example], limit: int | None, *, seed: int) -> Sequence[Example]:
@@ -145,16 +145,7 @@ def _limited(examples: Sequence[Example], limit: int | None, *, seed: int) -> Se
         return examples
     if limit < 1:
         raise ConfigError(f"the limit of items is {limit}; give 1 or more, or none at all")
-    return _first(examples, limit, seed=seed)
-
-
-def _first(examples: Sequence[Example], count: int, *, seed: int) -> Sequence[Example]:
-    """The first `count` by the seed's order of the ids, in the order that they came in."""
-    if count >= len(examples):
-        return examples
-    order = order_by_id(examples)
-    random.Random(seed).shuffle(order)
-    return chosen(examples, sorted(order[:count]))
+    return drawn(examples, limit, random.Random(seed))
 
 
 def _notes(portions: Mapping[str, Portion]) -> dict[str, Any]:
